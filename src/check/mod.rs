@@ -1,0 +1,78 @@
+//! Checkers: what must hold over a saved history, judged offline.
+//!
+//! A checker is one file here and one line in [`checkers!`]. The file holds a struct with the checker's parameters, as
+//! `system.yaml` declares them under `invariants`, and implements [`Checker`]. Everything here is pure: neither tokio nor
+//! Docker, no clocks, no randomness.
+//!
+//! Definitions follow Jepsen's sets and banks and wrk2's treatment of coordinated omission; see each file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::history::load::History;
+use crate::plan::Plan;
+use crate::verdict::Finding;
+
+pub mod durable_set;
+pub mod exactly_once;
+pub mod ledger;
+
+/// Declares the checkers: a variant per checker in [`Invariant`], tagged in YAML by the key given.
+macro_rules! checkers {
+    ($($variant:ident($module:ident::$params:ident) = $key:literal),+ $(,)?) => {
+        /// An invariant: a checker with its parameters, tagged by its key: `exactly-once: {...}`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub enum Invariant {
+            $(
+                #[doc = concat!("`", $key, "`, see [`", stringify!($module), "`].")]
+                #[serde(rename = $key)]
+                $variant($module::$params),
+            )+
+        }
+
+        /// The keys of all checkers, for messages.
+        pub const NAMES: &[&str] = &[$($key),+];
+
+        impl Invariant {
+            /// The checker's key.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $key),+ }
+            }
+
+            /// The behaviour.
+            pub fn checker(&self) -> &dyn Checker {
+                match self { $(Self::$variant(params) => params),+ }
+            }
+        }
+    };
+}
+
+checkers! {
+    DurableSet(durable_set::DurableSet) = "durable-set",
+    ExactlyOnce(exactly_once::ExactlyOnce) = "exactly-once",
+    Ledger(ledger::Ledger) = "ledger",
+}
+
+/// The behaviour of a checker.
+pub trait Checker: Send + Sync {
+    /// Operations and final reads that it names, so that a misspelt one is an error before anything starts.
+    fn names(&self) -> Names<'_>;
+
+    /// Judges a history. A checker that lacks its evidence answers *inconclusive*.
+    fn check(&self, plan: &Plan, history: &History<'_>) -> Finding;
+}
+
+/// What a checker refers to.
+#[derive(Debug, Default)]
+pub struct Names<'a> {
+    /// Keys of `operations`, each with the parameter that holds it, such as `operations[0]`.
+    pub operations: Vec<(String, &'a str)>,
+    /// Keys of `final-reads`, likewise.
+    pub reads: Vec<(String, &'a str)>,
+}
+
+/// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
+/// same verdict on any machine.
+pub fn judge(_plan: &Plan, _history: &History<'_>, _events: &[crate::event::Entry]) -> crate::verdict::Verdict {
+    todo!("checker helper")
+}

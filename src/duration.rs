@@ -1,0 +1,183 @@
+//! Durations and rates as people write them: `250ms`, `10s`, `2m`, `40/s`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A duration in whole milliseconds, written with a unit: `250ms`, `1.5s`, `2m`, `1h`.
+///
+/// A bare number is an error, since nobody can tell what `10` means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DurationMs(pub u64);
+
+impl DurationMs {
+    /// As the standard library's duration.
+    pub fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
+    /// As microseconds, the unit of histories.
+    pub fn as_us(self) -> u64 {
+        self.0 * 1_000
+    }
+}
+
+impl fmt::Display for DurationMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms >= 60_000 && ms.is_multiple_of(60_000) => write!(f, "{}m", ms / 60_000),
+            ms if ms >= 1_000 && ms.is_multiple_of(100) => write!(f, "{}s", ms as f64 / 1_000.0),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl FromStr for DurationMs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = split_unit(text);
+        let factor = match unit {
+            "ms" => 1.0,
+            "s" => 1_000.0,
+            "m" => 60_000.0,
+            "h" => 3_600_000.0,
+            "" => {
+                return Err(format!(
+                    "duration `{text}` has no unit; write for example `{text}s` or `{text}ms`"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a duration; the units are ms, s, m and h, for example `250ms` or `10s`"
+                ));
+            }
+        };
+        let number: f64 = number
+            .parse()
+            .map_err(|_| format!("`{text}` is not a duration; write for example `250ms` or `10s`"))?;
+        let ms = number * factor;
+        if !(0.0..=86_400_000.0).contains(&ms) {
+            return Err(format!("duration `{text}` is outside 0 to 24h"));
+        }
+        Ok(Self(ms.round() as u64))
+    }
+}
+
+impl<'de> Deserialize<'de> for DurationMs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for DurationMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for DurationMs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$", "examples": ["250ms", "10s", "2m"]})
+    }
+}
+
+/// Arrivals per second, written `40/s` or `30/m`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Rate(pub f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a rate; write for example `40/s` or `30/m`");
+        let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        let per_s = match unit.trim() {
+            "s" => number,
+            "m" => number / 60.0,
+            "h" => number / 3_600.0,
+            _ => return Err(wrong()),
+        };
+        if !(per_s > 0.0 && per_s <= 100_000.0) {
+            return Err(format!("rate `{text}` is outside 0 (excluded) to 100000/s"));
+        }
+        Ok(Self(per_s))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?/(s|m|h)$", "examples": ["40/s", "30/m"]})
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let at = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    (&text[..at], text[at..].trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!("1.5s".parse(), Ok(DurationMs(1_500)));
+        assert_eq!("250ms".parse(), Ok(DurationMs(250)));
+        assert!("10".parse::<DurationMs>().unwrap_err().contains("no unit"));
+        assert!("10 parsecs".parse::<DurationMs>().is_err());
+        assert!("-1s".parse::<DurationMs>().is_err());
+        assert!("25h".parse::<DurationMs>().is_err());
+    }
+
+    #[test]
+    fn durations_print_as_they_are_read() {
+        for text in ["250ms", "1.5s", "10s", "2m", "1100ms", "0ms"] {
+            let parsed: DurationMs = text.parse().unwrap();
+            assert_eq!(parsed.to_string().parse(), Ok(parsed), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_positive() {
+        assert_eq!("30/m".parse(), Ok(Rate(0.5)));
+        assert!("0/s".parse::<Rate>().is_err());
+        assert!("40".parse::<Rate>().is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! Faults: what can be broken, how that is measured, and how it heals.
+//!
+//! A fault is one file here and one line in [`faults!`]. The file holds a struct with the fault's parameters, generic over
+//! how targets are written (`String` in a file, [`Target`] in a plan), and implements [`Fault`] for the planned form.
+//! Every fault yields a receipt when injected and when healed; a fault that was not seen to bite, or not seen to heal,
+//! makes a run inconclusive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{ReplicaId, Target};
+use crate::system::engine::{EngineError, RunningSystem};
+
+pub mod kill;
+pub mod loss;
+pub mod partition;
+pub mod pause;
+pub mod stop;
+
+/// Declares the faults: a variant per fault in [`FaultSpec`], tagged in YAML by the key given.
+macro_rules! faults {
+    ($($variant:ident($module:ident::$params:ident) = $key:literal),+ $(,)?) => {
+        /// What is done, tagged by its key: `inject: {kill: {...}}`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum FaultSpec<T> {
+            $(
+                #[doc = concat!("`", $key, "`, see [`", stringify!($module), "`].")]
+                #[serde(rename = $key)]
+                $variant($module::$params<T>),
+            )+
+        }
+
+        /// The keys of all faults, for messages.
+        pub const NAMES: &[&str] = &[$($key),+];
+
+        impl<T> FaultSpec<T> {
+            /// The fault's key.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $key),+ }
+            }
+
+            /// The same fault with its targets written differently; the first error wins. `path` is the place below
+            /// `inject.<key>`, such as `from[0]`.
+            pub fn map_targets<U, E>(&self, map: &mut dyn FnMut(&str, &T) -> Result<U, E>) -> Result<FaultSpec<U>, E> {
+                Ok(match self { $(Self::$variant(params) => FaultSpec::$variant(params.map_targets(map)?)),+ })
+            }
+        }
+
+        impl FaultSpec<Target> {
+            /// The behaviour.
+            pub fn behaviour(&self) -> &dyn Fault {
+                match self { $(Self::$variant(params) => params),+ }
+            }
+        }
+    };
+}
+
+faults! {
+    Kill(kill::Kill) = "kill",
+    Stop(stop::Stop) = "stop",
+    Pause(pause::Pause) = "pause",
+    Partition(partition::Partition) = "partition",
+    Loss(loss::Loss) = "loss",
+}
+
+/// The behaviour of a fault.
+#[async_trait]
+pub trait Fault: Send + Sync {
+    /// Targets that must exist for the fault to act, for the blast radius and for the engine (network faults need an
+    /// agent beside each).
+    fn targets(&self) -> Vec<&Target>;
+
+    /// Whether the engine must put an agent with the right to filter packets beside the targets.
+    fn needs_agent(&self) -> bool;
+
+    /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
+    fn describe(&self) -> String;
+
+    /// Breaks it and measures that it is broken. On an error whatever was done has been undone as far as possible, and
+    /// `heal` is called all the same.
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+
+    /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// What a fault may use.
+#[derive(Clone)]
+pub struct FaultContext {
+    /// The system under test.
+    pub system: Arc<dyn RunningSystem>,
+    /// Unique in the run: the position in the method.
+    pub id: u32,
+    /// Time-to-live that whatever enforces the fault keeps by itself.
+    pub ttl: Duration,
+    /// The replicas that the fault's role targets meant when it was injected, so that healing mends what was broken.
+    pub resolved: Arc<std::sync::Mutex<Option<Vec<ReplicaId>>>>,
+    /// For random parts of a fault.
+    pub seed: u64,
+}
+
+/// What was measured when a fault was injected or healed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Receipt {
+    /// Whether the measurement shows what it should: the effect when injecting, its absence when healing.
+    pub confirmed: bool,
+    /// From the command to the first measurement that showed it, in microseconds; absent if none did.
+    pub onset_us: Option<u64>,
+    /// The replicas acted on.
+    pub replicas: Vec<String>,
+    /// Each measurement in one line, such as `payment-provider-1 -> postage-api-1: 0 of 5 datagrams arrived`.
+    pub evidence: Vec<String>,
+}
+
+/// Why a fault could not be injected or healed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// A role target matched no replica.
+    #[error("no {role} among {members}: {reason}")]
+    NoTarget {
+        /// The role asked for.
+        role: String,
+        /// The members asked.
+        members: String,
+        /// What they answered.
+        reason: String,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The agent failed.
+    #[error("agent of {replica}: {reason}")]
+    Agent {
+        /// The replica it stands beside.
+        replica: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Maps a list of targets, naming each place `<list>[<index>]`.
+fn map_list<T, U, E>(list: &str, targets: &[T], map: &mut dyn FnMut(&str, &T) -> Result<U, E>) -> Result<Vec<U>, E> {
+    targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| map(&format!("{list}[{index}]"), target))
+        .collect()
+}
+
+/// The default of a switch that is on unless said otherwise.
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,30 @@
+//! nightmail: chaos experiments against containerised systems, with verdicts that can be trusted.
+//!
+//! One noun per stage, and data flows one way:
+//!
+//! ```text
+//! experiment --parse, resolve--> plan --run--> history + events --check--> verdict --render--> report
+//! ```
+//!
+//! Left of `run` everything is pure: a bad file fails before a container starts. Right of `run` everything is pure: a
+//! saved run can be judged again, offline, with the same result. Only `run` and what it calls (`system`, `fault`,
+//! `workload`, `agent`, `reaper`) touch containers, sockets and clocks.
+//!
+//! Architecture invariant: `check`, `verdict` and `report` name neither tokio nor bollard.
+
+pub mod agent;
+pub mod check;
+pub mod cli;
+pub mod diagnostic;
+pub mod duration;
+pub mod event;
+pub mod experiment;
+pub mod fault;
+pub mod history;
+pub mod plan;
+pub mod reaper;
+pub mod report;
+pub mod run;
+pub mod system;
+pub mod verdict;
+pub mod workload;

@@ -1,0 +1,7 @@
+//! Systems under test: their definition (`system.yaml`), their topology (`compose.yaml`), their images, and the engine
+//! that runs them.
+//!
+//! Nothing outside `docker` names Docker: everything else speaks to [`engine::Engine`] and [`engine::RunningSystem`].
+
+pub mod definition;
+pub mod engine;
