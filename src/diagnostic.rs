@@ -117,11 +117,9 @@ impl Diagnostic {
                 file,
                 excerpt: Some((text, bytes)),
             }) => Level::ERROR.primary_title(self.message.as_str()).element(
-                Snippet::source(&**text).path(file.display().to_string()).annotation(
-                    AnnotationKind::Primary
-                        .span(bytes.clone())
-                        .label(self.label.as_deref()),
-                ),
+                Snippet::source(&**text)
+                    .path(file.display().to_string())
+                    .annotation(AnnotationKind::Primary.span(bytes.clone()).label(self.label.as_deref())),
             ),
         };
         if let Some(allowed) = &self.allowed {

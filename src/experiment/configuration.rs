@@ -35,12 +35,20 @@ pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Conf
         }
     }
     document.root = root;
-    if found.is_empty() { Ok(configuration) } else { Err(found) }
+    if found.is_empty() {
+        Ok(configuration)
+    } else {
+        Err(found)
+    }
 }
 
 fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic>) -> Configuration {
     let mut configuration = Configuration::default();
-    let declared = document.root.get("configuration").map(Node::entries).unwrap_or_default();
+    let declared = document
+        .root
+        .get("configuration")
+        .map(Node::entries)
+        .unwrap_or_default();
     for (name, _) in &overrides.vars {
         if !declared.iter().any(|entry| &entry.key == name) {
             found.push(unknown_var(document, name));
@@ -68,13 +76,19 @@ fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic
             }
         };
         // A wrong value still declares its name, so that its uses are no errors of their own.
-        configuration.values.insert(entry.key.clone(), value.unwrap_or_default());
+        configuration
+            .values
+            .insert(entry.key.clone(), value.unwrap_or_default());
     }
     configuration
 }
 
 fn unknown_var(document: &Document, name: &str) -> Diagnostic {
-    let declared = document.root.get("configuration").map(Node::entries).unwrap_or_default();
+    let declared = document
+        .root
+        .get("configuration")
+        .map(Node::entries)
+        .unwrap_or_default();
     let names = || declared.iter().map(|entry| entry.key.as_str());
     let diagnostic = Diagnostic::in_file(
         &document.path,
@@ -115,7 +129,11 @@ fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Dia
         return None;
     };
     const KEYS: [&str; 3] = ["type", "key", "default"];
-    for entry in node.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+    for entry in node
+        .entries()
+        .iter()
+        .filter(|entry| !KEYS.contains(&entry.key.as_str()))
+    {
         let diagnostic = document
             .at_key(&place.key(&entry.key), format!("unknown key `{}`", entry.key))
             .label("not a key of this place")
@@ -133,7 +151,10 @@ fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Dia
     if value.is_none() {
         found.push(
             document
-                .at_value(&place.key("key"), format!("the environment variable `{key}` is not set"))
+                .at_value(
+                    &place.key("key"),
+                    format!("the environment variable `{key}` is not set"),
+                )
                 .label("not set, and there is no default")
                 .hint("set it, add `default: ...`, or give the value with --var"),
         );
@@ -238,7 +259,10 @@ mod tests {
     fn names_are_replaced_within_longer_text() {
         let values = BTreeMap::from([("cut".to_owned(), "15s".to_owned())]);
         assert_eq!(expand("${cut}", &values).unwrap(), "15s");
-        assert_eq!(expand("cut for ${ cut }, then ${cut}.", &values).unwrap(), "cut for 15s, then 15s.");
+        assert_eq!(
+            expand("cut for ${ cut }, then ${cut}.", &values).unwrap(),
+            "cut for 15s, then 15s."
+        );
         assert_eq!(expand("$${cut} $5 {cut}", &values).unwrap(), "${cut} $5 {cut}");
         assert_eq!(expand("a ${typo}", &values).unwrap_err().text, "${typo}");
         assert_eq!(expand("a ${cut", &values).unwrap_err().name, None);

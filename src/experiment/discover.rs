@@ -12,7 +12,9 @@ const DEPTH_MAX: usize = 8;
 /// once. Hidden folders are passed over.
 pub fn discover(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     if paths.is_empty() {
-        return Err(Diagnostic::new("no experiment was given").hint("name a file or a folder, for example experiments/"));
+        return Err(
+            Diagnostic::new("no experiment was given").hint("name a file or a folder, for example experiments/")
+        );
     }
     let mut files = BTreeSet::new();
     for path in paths {
@@ -42,13 +44,18 @@ fn collect(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result
     }
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden {
             continue;
         }
         if path.is_dir() {
             collect(&path, depth + 1, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
+        } else if path
+            .extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        {
             files.insert(path);
         }
     }
@@ -57,7 +64,10 @@ fn collect(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result
 
 fn missing(path: &Path) -> Diagnostic {
     let diagnostic = Diagnostic::in_file(path, "there is no such file or folder");
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let siblings: Vec<String> = std::fs::read_dir(parent)
         .map(|entries| {
             entries

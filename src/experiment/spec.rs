@@ -336,10 +336,19 @@ pub struct With {
 
 /// What to do about a missing key.
 pub const MISSING: crate::yaml::read::MissingHints = &[
-    ("title", "say in one line what the experiment claims: `title: Customers can buy while ...`"),
+    (
+        "title",
+        "say in one line what the experiment claims: `title: Customers can buy while ...`",
+    ),
     ("system", "name a folder of fixtures/, for example `system: postage`"),
-    ("workload", "say what customers do: `workload: {operations: {buy-postage: {rate: 40/s}}}`"),
-    ("operations", "name the operations and their rates: `operations: {buy-postage: {rate: 40/s}}`"),
+    (
+        "workload",
+        "say what customers do: `workload: {operations: {buy-postage: {rate: 40/s}}}`",
+    ),
+    (
+        "operations",
+        "name the operations and their rates: `operations: {buy-postage: {rate: 40/s}}`",
+    ),
     ("rate", "say how often it arrives, for example `rate: 40/s`"),
     (
         "steady-state-hypothesis",
@@ -348,8 +357,17 @@ pub const MISSING: crate::yaml::read::MissingHints = &[
     ("probes", "name at least one measurement and its tolerance"),
     ("tolerance", "state the bound, for example `tolerance: \">= 99.5%\"`"),
     ("for", "say how long the fault lasts, for example `for: 10s`"),
-    ("by", "say by when the event must have come, for example `by: 20s`; it bounds the run's length"),
-    ("inject", "say what is broken, for example `inject: {kill: {targets: [postage-worker]}}`"),
-    ("within", "say how soon it must have recovered, for example `within: 10s`"),
+    (
+        "by",
+        "say by when the event must have come, for example `by: 20s`; it bounds the run's length",
+    ),
+    (
+        "inject",
+        "say what is broken, for example `inject: {kill: {targets: [postage-worker]}}`",
+    ),
+    (
+        "within",
+        "say how soon it must have recovered, for example `within: 10s`",
+    ),
     ("fails", "name the assertion that this control must make fail"),
 ];

@@ -113,7 +113,9 @@ impl Node {
     /// The bytes to point at when the value as a whole is meant: of a map its first key.
     pub fn head(&self) -> Range<usize> {
         match &self.value {
-            Value::Map(entries) => entries.first().map_or(self.span.clone(), |entry| entry.key_span.clone()),
+            Value::Map(entries) => entries
+                .first()
+                .map_or(self.span.clone(), |entry| entry.key_span.clone()),
             _ => self.span.clone(),
         }
     }

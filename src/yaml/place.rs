@@ -52,12 +52,14 @@ impl Place {
 
     /// A place below this one, as written: `causes.operations[0]`.
     pub fn below(&self, path: &str) -> Self {
-        path.split(['.', '[']).filter(|step| !step.is_empty()).fold(self.clone(), |place, step| {
-            match step.strip_suffix(']').map(str::parse) {
-                Some(Ok(index)) => place.index(index),
-                _ => place.key(step),
-            }
-        })
+        path.split(['.', '['])
+            .filter(|step| !step.is_empty())
+            .fold(self.clone(), |place, step| {
+                match step.strip_suffix(']').map(str::parse) {
+                    Some(Ok(index)) => place.index(index),
+                    _ => place.key(step),
+                }
+            })
     }
 
     /// What stands here.
@@ -65,11 +67,20 @@ impl Place {
         let mut found = Found { value: root, key: None };
         for step in &self.0 {
             let next = match step {
-                Step::Key(key) => found.value.entries().iter().find(|entry| &entry.key == key).map(|entry| Found {
-                    value: &entry.node,
-                    key: Some(entry.key_span.clone()),
-                }),
-                Step::Index(index) => found.value.elements().get(*index).map(|value| Found { value, key: None }),
+                Step::Key(key) => found
+                    .value
+                    .entries()
+                    .iter()
+                    .find(|entry| &entry.key == key)
+                    .map(|entry| Found {
+                        value: &entry.node,
+                        key: Some(entry.key_span.clone()),
+                    }),
+                Step::Index(index) => found
+                    .value
+                    .elements()
+                    .get(*index)
+                    .map(|value| Found { value, key: None }),
             };
             match next {
                 Some(next) => found = next,

@@ -15,11 +15,14 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Reads a file, but no more of it than a file of ours can have.
 pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     let unreadable = |error: std::io::Error| {
-        Diagnostic::in_file(path, format!("this file cannot be read: {error}")).hint("check the path and its permissions")
+        Diagnostic::in_file(path, format!("this file cannot be read: {error}"))
+            .hint("check the path and its permissions")
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Diagnostic::in_file(path, "this file is too large")
             .allowed(format!("{FILE_BYTES_MAX} bytes"))
@@ -31,12 +34,22 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Diagnostic> {
 /// The text of a file, without a byte order mark.
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Arc<str>, Diagnostic> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         Diagnostic::in_file(
             path,
-            format!("this file is not UTF-8: the first wrong byte is number {}, in line {line}", error.valid_up_to() + 1),
+            format!(
+                "this file is not UTF-8: the first wrong byte is number {}, in line {line}",
+                error.valid_up_to() + 1
+            ),
         )
-        .hint(format!("convert it, for example with `iconv -t utf-8 {}`", path.display()))
+        .hint(format!(
+            "convert it, for example with `iconv -t utf-8 {}`",
+            path.display()
+        ))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text).into())
 }
@@ -126,10 +139,11 @@ fn syntax_error(path: &Path, text: &Arc<str>, error: &Error) -> Diagnostic {
         Error::UnknownAnchor { .. } => place("this alias refers to no anchor".to_owned())
             .label("no anchor `&...` of this name stands above")
             .hint("text that begins with `*` needs quotes"),
-        Error::UnsupportedTag { tag, .. } => place(format!("the tag `{tag}` means nothing here"))
-            .hint("text that begins with `!` needs quotes"),
+        Error::UnsupportedTag { tag, .. } => {
+            place(format!("the tag `{tag}` means nothing here")).hint("text that begins with `!` needs quotes")
+        }
         _ => {
-            let said = error.render_with_formatter(&serde_saphyr::DeveloperMessageFormatter);
+            let said = error.render_with_formatter(&serde_saphyr::DefaultMessageFormatter);
             let said = said.split(" at line ").next().unwrap_or(&said).trim();
             place(format!("this is not valid YAML: {said}")).hint(syntax_hint(text, at.clone()))
         }
@@ -171,7 +185,11 @@ fn syntax_hint(text: &str, at: Option<std::ops::Range<usize>>) -> &'static str {
 }
 
 fn byte_of(text: &str, line: usize, column: usize) -> std::ops::Range<usize> {
-    let line_start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let line_start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     let in_line = text[line_start.min(text.len())..]
         .char_indices()
         .nth(column.saturating_sub(1))

@@ -132,11 +132,7 @@ impl<'a> de::VariantAccess<'a> for VariantAccess<'a> {
         de::Deserializer::deserialize_seq(self.content()?, visitor)
     }
 
-    fn struct_variant<V: Visitor<'a>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    fn struct_variant<V: Visitor<'a>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
         self.content()?.read_struct(fields, visitor)
     }
 }

@@ -111,7 +111,11 @@ impl<'a> Reader<'a> {
                 let wrong = Wrong::kind(self, "exactly one key");
                 let keys = list(entries.iter().map(|entry| entry.key.as_str()));
                 Err(wrong
-                    .reworded(format!("{} has {} keys where one is wanted: {keys}", self.subject, entries.len()))
+                    .reworded(format!(
+                        "{} has {} keys where one is wanted: {keys}",
+                        self.subject,
+                        entries.len()
+                    ))
                     .allowed(format!("one of {allowed}"))
                     .hint(Some("split it, or check the indentation".to_owned())))
             }
@@ -123,7 +127,7 @@ impl<'a> Reader<'a> {
 /// Numbers: the text of the scalar, whatever its kind, so that substituted values work.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $expected:expr;)+) => {
-        $(fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
             let scalar = self.scalar($expected)?;
             let number: $type = match scalar.kind {
                 Kind::Int | Kind::Float => scalar.text.parse().ok(),
@@ -135,10 +139,10 @@ macro_rules! numbers {
     };
 }
 
-impl<'a> de::Deserializer<'a> for Reader<'a> {
+impl<'de> de::Deserializer<'de> for Reader<'de> {
     type Error = Wrong;
 
-    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let result = match &self.node.value {
             Value::Null => visitor.visit_unit(),
             Value::List(_) => return self.deserialize_seq(visitor),
@@ -157,7 +161,7 @@ impl<'a> de::Deserializer<'a> for Reader<'a> {
         result.map_err(|wrong: Wrong| wrong.at(&self))
     }
 
-    fn deserialize_bool<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let scalar = self.scalar("true or false")?;
         match scalar.kind {
             Kind::Bool => visitor.visit_bool(scalar.text == "true"),
@@ -179,30 +183,32 @@ impl<'a> de::Deserializer<'a> for Reader<'a> {
     }
 
     /// Text; a number or boolean is taken as it was written.
-    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let scalar = self.scalar("text")?;
         visitor
             .visit_borrowed_str(&scalar.text)
             .map_err(|wrong: Wrong| wrong.at(&self))
     }
 
-    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         self.deserialize_str(visitor)
     }
 
     /// A key without a value is more likely a mistake than a wish for the default.
-    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match &self.node.value {
-            Value::Null => Err(Wrong::kind(&self, "a value").hint(Some("remove the key, or give it a value".to_owned()))),
+            Value::Null => {
+                Err(Wrong::kind(&self, "a value").hint(Some("remove the key, or give it a value".to_owned())))
+            }
             _ => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'a>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let Value::List(elements) = &self.node.value else {
             let hint = match &self.node.value {
                 Value::Scalar(scalar) => Some(format!("put it into brackets: `[{}]`", scalar.text)),
@@ -219,14 +225,14 @@ impl<'a> de::Deserializer<'a> for Reader<'a> {
             .map_err(|wrong| wrong.at(&self))
     }
 
-    fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let entries = self.entries(None)?;
         visitor
             .visit_map(EntriesAccess::new(entries.iter().collect(), self.reading))
             .map_err(|wrong| wrong.at(&self))
     }
 
-    fn deserialize_struct<V: Visitor<'a>>(
+    fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         fields: &'static [&'static str],
@@ -235,7 +241,7 @@ impl<'a> de::Deserializer<'a> for Reader<'a> {
         self.read_struct(fields, visitor)
     }
 
-    fn deserialize_enum<V: Visitor<'a>>(
+    fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         variants: &'static [&'static str],
@@ -258,7 +264,7 @@ impl<'a> de::Deserializer<'a> for Reader<'a> {
             .map_err(|wrong| wrong.at(&self))
     }
 
-    fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_unit()
     }
 
