@@ -1,0 +1,34 @@
+//! `nightmail run`.
+
+use super::args::RunArgs;
+use super::runner::{Runner, block_on, load_plans};
+use crate::report;
+use crate::verdict::worst;
+
+/// Runs every experiment and returns the worst exit code.
+pub fn run(args: &RunArgs) -> u8 {
+    let plans = match load_plans(&args.select) {
+        Ok(plans) => plans,
+        Err(code) => return code,
+    };
+    block_on(async {
+        let runner = match Runner::new(args).await {
+            Ok(runner) => runner,
+            Err(code) => return code,
+        };
+        let mut done = Vec::new();
+        for plan in &plans {
+            match runner.run(plan).await {
+                Ok(one) => done.push(one.verdict),
+                Err(code) => return code,
+            }
+            if let Some(code) = runner.interrupted() {
+                return code;
+            }
+        }
+        if done.len() > 1 {
+            print!("{}", report::table::runs(&done));
+        }
+        worst(done.iter().map(|verdict| verdict.exit_code))
+    })
+}
