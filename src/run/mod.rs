@@ -67,6 +67,13 @@ pub async fn run(
     options: &RunOptions,
 ) -> Verdict {
     let mut scene = Scene { plan, engine, folder, events, interrupt, system: None };
+    let _ = events.emit(Event::Started {
+        run_id: folder.run_id().to_owned(),
+        experiment: plan.experiment.name.clone(),
+        title: plan.experiment.title.clone(),
+        seed: plan.seed,
+        engine: engine.name().to_owned(),
+    });
     let ended = match AssertUnwindSafe(stages(&mut scene)).catch_unwind().await {
         Ok(ended) => ended,
         Err(panic) => Err(Stop::Broken(format!("nightmail has a defect: {}", panic_text(panic.as_ref())))),
