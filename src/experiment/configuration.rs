@@ -1,6 +1,6 @@
 //! `configuration`, `--var`, and `${name}`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Overrides;
 use super::spec::FromEnvType;
@@ -9,14 +9,8 @@ use crate::yaml::Document;
 use crate::yaml::node::{Node, Scalar, Value};
 use crate::yaml::place::Place;
 
-/// The values in force, and which of them came from the environment (and may be secrets).
-#[derive(Debug, Default)]
-pub struct Configuration {
-    /// By name.
-    pub values: BTreeMap<String, String>,
-    /// Names of values that came from an environment variable.
-    pub from_env: BTreeSet<String>,
-}
+/// Values by name.
+type Configuration = BTreeMap<String, String>;
 
 /// Replaces each `${name}` of the document's values and returns the values in force. Positions stay.
 pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Configuration, Vec<Diagnostic>> {
@@ -31,7 +25,7 @@ pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Conf
     );
     if let Value::Map(entries) = &mut root.value {
         for entry in entries.iter_mut().filter(|entry| entry.key != "configuration") {
-            replace(&mut entry.node, document, &configuration.values, &mut found);
+            replace(&mut entry.node, document, &configuration, &mut found);
         }
     }
     document.root = root;
@@ -43,7 +37,7 @@ pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Conf
 }
 
 fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic>) -> Configuration {
-    let mut configuration = Configuration::default();
+    let mut configuration = Configuration::new();
     let declared = document
         .root
         .get("configuration")
@@ -60,10 +54,7 @@ fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic
         let value = match (&entry.node.value, overridden) {
             (_, Some((_, value))) => Some(value.clone()),
             (Value::Scalar(scalar), None) => literal(document, &place, scalar, found),
-            (Value::Map(_), None) => {
-                configuration.from_env.insert(entry.key.clone());
-                from_env(document, &place, &entry.node, found)
-            }
+            (Value::Map(_), None) => from_env(document, &place, &entry.node, found),
             (Value::Null | Value::List(_), None) => {
                 let what = entry.node.describe();
                 found.push(
@@ -76,9 +67,7 @@ fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic
             }
         };
         // A wrong value still declares its name, so that its uses are no errors of their own.
-        configuration
-            .values
-            .insert(entry.key.clone(), value.unwrap_or_default());
+        configuration.insert(entry.key.clone(), value.unwrap_or_default());
     }
     configuration
 }
@@ -162,7 +151,7 @@ fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Dia
     value
 }
 
-fn replace(node: &mut Node, document: &Document, values: &BTreeMap<String, String>, found: &mut Vec<Diagnostic>) {
+fn replace(node: &mut Node, document: &Document, values: &Configuration, found: &mut Vec<Diagnostic>) {
     match &mut node.value {
         Value::Null => {}
         Value::List(elements) => elements
@@ -191,7 +180,7 @@ fn unknown_name(
     document: &Document,
     bytes: std::ops::Range<usize>,
     problem: &Unexpanded,
-    values: &BTreeMap<String, String>,
+    values: &Configuration,
 ) -> Diagnostic {
     let names = || values.keys().map(String::as_str);
     let Some(name) = &problem.name else {
@@ -218,7 +207,7 @@ struct Unexpanded {
     name: Option<String>,
 }
 
-fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Unexpanded> {
+fn expand(text: &str, values: &Configuration) -> Result<String, Unexpanded> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {

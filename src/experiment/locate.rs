@@ -50,9 +50,11 @@ pub(super) fn system(document: &Document, wanted: &str) -> Result<PathBuf, Diagn
 fn fixtures(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let current = std::env::current_dir().unwrap_or_default();
-    for start in [current.join(folder), current] {
+    for start in [current.join(folder), current.clone()] {
         for above in start.ancestors() {
             let fixtures = above.join(FIXTURES);
+            // Messages name files as people know them.
+            let fixtures = fixtures.strip_prefix(&current).map(Path::to_owned).unwrap_or(fixtures);
             if fixtures.is_dir() && !found.contains(&fixtures) {
                 found.push(fixtures);
             }

@@ -54,7 +54,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
         document: &document,
         experiment: &experiment,
         system: &system,
-        configuration: &configuration.values,
+        configuration: &configuration,
         defects: &overrides.defects,
         seed: overrides
             .seed

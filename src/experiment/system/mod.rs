@@ -45,14 +45,10 @@ impl SystemUnderTest {
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
         let document = Document::load(path)?;
         let definition: SystemDefinition = crate::yaml::read::read(&document, MISSING).map_err(super::all)?;
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let dir = std::path::absolute(if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        })
-        .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;
-        let compose = dir.join(&definition.compose);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let dir = std::path::absolute(Path::new(".").join(folder))
+            .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;
+        let compose = folder.join(&definition.compose);
         if !compose.is_file() {
             return Err(document
                 .at_value(

@@ -120,9 +120,17 @@ impl Wrong {
             Value::Null => format!("{} has no value", reader.subject),
             _ => format!("{} must be {expected}, not {}", reader.subject, reader.node.describe()),
         };
+        let hint = match (&reader.node.value, expected) {
+            (Value::Null, _) => "give it a value, or remove the key",
+            (_, "keys and values") => "write lines of the form `key: value`",
+            (_, "text") => "write one value; text with special characters needs quotes",
+            (_, "true or false") => "write `true` or `false`, without quotes",
+            _ => "write the number alone, without a unit",
+        };
         Self(Box::new(Failure {
             message,
             label: Some(format!("expected {expected}")),
+            hint: Some(hint.to_owned()),
             ..Failure::default()
         }))
         .at(reader)
@@ -165,8 +173,10 @@ impl Wrong {
         }
         self.0.node = Some(std::ptr::from_ref(reader.node));
         self.0.bytes = Some(reader.bytes());
-        if let Some(field) = self.0.missing {
-            self.place_missing(field, reader);
+        match self.0.missing {
+            Some(field) => self.place_missing(field, reader),
+            None if self.0.label.is_none() => self.0.message = format!("{}: {}", reader.subject, self.0.message),
+            None => {}
         }
         self
     }

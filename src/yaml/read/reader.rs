@@ -249,12 +249,15 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, Wrong> {
         let (tag, bytes, content) = self.tag(variants)?;
         if !variants.contains(&tag) {
-            let hint = did_you_mean(tag, variants.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+            let hint = match did_you_mean(tag, variants.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "choose one of these".to_owned(),
+            };
             return Err(Wrong::kind(&self, "")
                 .reworded(format!("{} cannot be `{tag}`", self.subject))
                 .pointing(bytes)
                 .allowed(list(variants.iter().copied()))
-                .hint(hint));
+                .hint(Some(hint)));
         }
         if content.is_some_and(|entry| self.reading.is_left_out(&entry.node)) {
             return Err(Wrong::consequence(&self));
