@@ -29,7 +29,10 @@ pub struct DurableSet {
 
 impl Checker for DurableSet {
     fn names(&self) -> Names<'_> {
-        todo!("checker helper")
+        Names {
+            operations: super::named("operations", &self.operations),
+            reads: vec![("read".to_owned(), &self.read)],
+        }
     }
 
     fn check(&self, _plan: &Plan, _history: &History<'_>) -> Finding {

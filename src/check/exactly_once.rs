@@ -47,7 +47,15 @@ fn yes() -> bool {
 
 impl Checker for ExactlyOnce {
     fn names(&self) -> Names<'_> {
-        todo!("checker helper")
+        let mut names = Names {
+            operations: Vec::new(),
+            reads: vec![("effects".to_owned(), &self.effects)],
+        };
+        match &self.causes {
+            Causes::Operations(operations) => names.operations = super::named("causes.operations", operations),
+            Causes::Read(read) => names.reads.push(("causes.read".to_owned(), read)),
+        }
+        names
     }
 
     fn check(&self, _plan: &Plan, _history: &History<'_>) -> Finding {

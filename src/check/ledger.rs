@@ -38,7 +38,13 @@ fn amount() -> String {
 
 impl Checker for Ledger {
     fn names(&self) -> Names<'_> {
-        todo!("checker helper")
+        Names {
+            operations: super::named("operations", &self.operations),
+            reads: vec![
+                ("entries".to_owned(), &self.entries),
+                ("accounts".to_owned(), &self.accounts),
+            ],
+        }
     }
 
     fn check(&self, _plan: &Plan, _history: &History<'_>) -> Finding {

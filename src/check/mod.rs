@@ -71,6 +71,12 @@ pub struct Names<'a> {
     pub reads: Vec<(String, &'a str)>,
 }
 
+/// Each name of a list with its place, `<list>[<index>]`.
+fn named<'a>(list: &str, names: &'a [String]) -> Vec<(String, &'a str)> {
+    let place = |(index, name): (usize, &'a String)| (format!("{list}[{index}]"), name.as_str());
+    names.iter().enumerate().map(place).collect()
+}
+
 /// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
 /// same verdict on any machine.
 pub fn judge(_plan: &Plan, _history: &History<'_>, _events: &[crate::event::Entry]) -> crate::verdict::Verdict {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultContext, FaultError, Receipt};
+use super::{Fault, FaultContext, FaultError, Problem, Receipt, target};
 use crate::plan::Target;
 
 /// Parameters of `kill`.
@@ -34,14 +34,18 @@ impl Fault for Kill<Target> {
     }
 
     fn describe(&self) -> String {
-        todo!("fault helper")
+        format!("SIGKILL to {}", target::names(&self.targets))
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        target::empty_list("targets", &self.targets).into_iter().collect()
     }
 
     async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+        todo!()
     }
 
     async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+        todo!()
     }
 }

@@ -4,6 +4,16 @@
 //! how targets are written (`String` in a file, [`Target`] in a plan), and implements [`Fault`] for the planned form.
 //! Every fault yields a receipt when injected and when healed; a fault that was not seen to bite, or not seen to heal,
 //! makes a run inconclusive.
+//!
+//! # Adding a fault
+//!
+//! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
+//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets.
+//! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
+//!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
+//!
+//! What a fault owes: refuse in `problems` what cannot work, so that nothing starts; arm what undoes it before it acts;
+//! measure instead of trusting the answer of whoever did it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +22,19 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{ReplicaId, Target};
+use crate::plan::Target;
 use crate::system::engine::{EngineError, RunningSystem};
 
-pub mod kill;
-pub mod loss;
-pub mod partition;
-pub mod pause;
-pub mod stop;
+mod network;
+mod target;
 
-/// Declares the faults: a variant per fault in [`FaultSpec`], tagged in YAML by the key given.
+pub use target::Acted;
+
+/// Declares the faults: a module and a variant of [`FaultSpec`] for each, tagged in YAML by the key given.
 macro_rules! faults {
     ($($variant:ident($module:ident::$params:ident) = $key:literal),+ $(,)?) => {
+        $(pub mod $module;)+
+
         /// What is done, tagged by its key: `inject: {kill: {...}}`.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
@@ -56,6 +67,11 @@ macro_rules! faults {
             pub fn behaviour(&self) -> &dyn Fault {
                 match self { $(Self::$variant(params) => params),+ }
             }
+
+            /// What is wrong with it, beyond the form of the file and the existence of its targets; empty if nothing is.
+            pub fn problems(&self) -> Vec<Problem> {
+                self.behaviour().problems()
+            }
         }
     };
 }
@@ -81,12 +97,25 @@ pub trait Fault: Send + Sync {
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
 
-    /// Breaks it and measures that it is broken. On an error whatever was done has been undone as far as possible, and
-    /// `heal` is called all the same.
+    /// What is wrong with the parameters, found before anything starts; empty if nothing is.
+    fn problems(&self) -> Vec<Problem>;
+
+    /// Breaks it and measures that it is broken. After an error `heal` is called all the same, and undoes what was done.
     async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
 
     /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// Something wrong with the parameters of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place below `inject.<key>`, such as `from[0]` or `percent`.
+    pub path: String,
+    /// What is wrong, such as `must be from 0.1 to 99.9, is 100`.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 /// What a fault may use.
@@ -98,10 +127,23 @@ pub struct FaultContext {
     pub id: u32,
     /// Time-to-live that whatever enforces the fault keeps by itself.
     pub ttl: Duration,
-    /// The replicas that the fault's role targets meant when it was injected, so that healing mends what was broken.
-    pub resolved: Arc<std::sync::Mutex<Option<Vec<ReplicaId>>>>,
+    /// The replicas acted on when it was injected, so that healing mends what was broken though roles have moved since.
+    pub acted: Acted,
     /// For random parts of a fault.
     pub seed: u64,
+}
+
+impl FaultContext {
+    /// For one fault of a run; used for its injection and for its healing.
+    pub fn new(system: Arc<dyn RunningSystem>, id: u32, ttl: Duration, seed: u64) -> Self {
+        Self {
+            system,
+            id,
+            ttl,
+            acted: Acted::default(),
+            seed,
+        }
+    }
 }
 
 /// What was measured when a fault was injected or healed.

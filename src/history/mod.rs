@@ -11,6 +11,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod load;
+pub mod record;
 
 /// File of the history within a run's folder.
 pub const FILE: &str = "history.jsonl";
@@ -154,6 +155,12 @@ pub struct Op<'a> {
 impl Op<'_> {
     /// `error` of an arrival that found the in-flight cap full: a failure of the system.
     pub const DROPPED: &'static str = "dropped";
+
+    /// `error` of an arrival that the generator itself could not send in time or at all: no failure of the system.
+    pub const LATE: &'static str = "late";
+
+    /// `error` of an operation that was still in flight when the load was given up.
+    pub const ABORTED: &'static str = "aborted";
 
     /// Latency as customers count it, from the intended time, in microseconds.
     pub fn latency_us(&self) -> u64 {
