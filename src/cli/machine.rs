@@ -25,11 +25,20 @@ pub fn doctor() -> u8 {
     block_on(async {
         let checks = docker::doctor().await;
         for check in &checks {
-            println!("{} {}: {}", if check.ok { "ok     " } else { "missing" }, check.name, check.detail);
+            println!(
+                "{} {}: {}",
+                if check.ok { "ok     " } else { "missing" },
+                check.name,
+                check.detail
+            );
             if let (false, Some(hint)) = (check.ok, &check.hint) {
                 println!("          hint: {hint}");
             }
         }
-        if checks.iter().all(|check| check.ok || !check.required) { exit::PASSED } else { exit::BROKEN }
+        if checks.iter().all(|check| check.ok || !check.required) {
+            exit::PASSED
+        } else {
+            exit::BROKEN
+        }
     })
 }

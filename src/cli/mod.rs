@@ -19,7 +19,12 @@ use args::{Cli, Command};
 /// Reads the command line, does what it says, and gives the process its exit code. A panic is exit code 4.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let code = std::panic::catch_unwind(|| dispatch(cli.command)).unwrap_or(exit::BROKEN);
+    let command = match cli.command {
+        Command::Agent(passed) => return crate::agent::main(passed.args),
+        Command::Reaper(passed) => return crate::reaper::main(passed.args),
+        command => command,
+    };
+    let code = std::panic::catch_unwind(|| dispatch(command)).unwrap_or(exit::BROKEN);
     ExitCode::from(code)
 }
 
@@ -37,7 +42,6 @@ fn dispatch(command: Command) -> u8 {
         }
         Command::Gc { images } => machine::gc(images),
         Command::Doctor => machine::doctor(),
-        Command::Agent(passed) => crate::agent::main(&passed.args),
-        Command::Reaper(passed) => crate::reaper::main(&passed.args),
+        Command::Agent(_) | Command::Reaper(_) => unreachable!("handed on in main"),
     }
 }

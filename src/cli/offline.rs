@@ -40,7 +40,9 @@ pub fn check(dir: &Path) -> u8 {
     let verdict = match check::judge_folder(dir) {
         Ok(verdict) => verdict,
         Err(error) => {
-            eprintln!("error: {error}\n  hint: give the folder of a run, which holds plan.json, history.jsonl and events.jsonl");
+            eprintln!(
+                "error: {error}\n  hint: give the folder of a run, which holds plan.json, history.jsonl and events.jsonl"
+            );
             return exit::INVALID;
         }
     };

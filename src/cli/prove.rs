@@ -53,9 +53,17 @@ struct Variant {
 fn variants(plan: &Plan) -> Vec<Variant> {
     let mut variants = Vec::new();
     if !plan.faults.is_empty() {
-        variants.push(Variant { name: "control, no fault".to_owned(), plan: plan.without_method(), fails: None });
+        variants.push(Variant {
+            name: "control, no fault".to_owned(),
+            plan: plan.without_method(),
+            fails: None,
+        });
     }
-    variants.push(Variant { name: "experiment".to_owned(), plan: plan.clone(), fails: None });
+    variants.push(Variant {
+        name: "experiment".to_owned(),
+        plan: plan.clone(),
+        fails: None,
+    });
     for control in &plan.negative_controls {
         variants.extend(controlled(plan, control));
     }
@@ -67,9 +75,17 @@ fn controlled(plan: &Plan, control: &NegativeControl) -> Vec<Variant> {
     let mut variants = Vec::new();
     if !plan.faults.is_empty() {
         let quiet = unsafe_plan.without_method();
-        variants.push(Variant { name: format!("{}, no fault", control.name), plan: quiet, fails: None });
+        variants.push(Variant {
+            name: format!("{}, no fault", control.name),
+            plan: quiet,
+            fails: None,
+        });
     }
-    variants.push(Variant { name: control.name.clone(), plan: unsafe_plan, fails: Some(control.fails.clone()) });
+    variants.push(Variant {
+        name: control.name.clone(),
+        plan: unsafe_plan,
+        fails: Some(control.fails.clone()),
+    });
     variants
 }
 
@@ -118,6 +134,9 @@ impl Variant {
 }
 
 fn failed(verdict: &Verdict) -> impl Iterator<Item = &str> {
-    let failed = verdict.assertions.iter().filter(|assertion| assertion.finding.verdict == Judgement::Fail);
+    let failed = verdict
+        .assertions
+        .iter()
+        .filter(|assertion| assertion.finding.verdict == Judgement::Fail);
     failed.map(|assertion| assertion.name.as_str())
 }

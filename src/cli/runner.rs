@@ -24,8 +24,11 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
         eprintln!("{error}");
         exit::INVALID
     })?;
-    let overrides =
-        Overrides { seed: select.seed, vars: select.vars.clone(), defects: select.defects.clone() };
+    let overrides = Overrides {
+        seed: select.seed,
+        vars: select.vars.clone(),
+        defects: select.defects.clone(),
+    };
     let mut plans = Vec::new();
     let mut invalid = 0;
     for file in &files {
@@ -41,7 +44,10 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
         return Ok(plans);
     }
     if files.len() > 1 {
-        eprintln!("{invalid} of {} experiments are invalid; nothing was started", files.len());
+        eprintln!(
+            "{invalid} of {} experiments are invalid; nothing was started",
+            files.len()
+        );
     }
     Err(exit::INVALID)
 }
@@ -71,7 +77,12 @@ impl Runner {
         };
         let interrupt = Interrupt::listen().map_err(|error| broken(&error))?;
         let engine = Docker::connect().await.map_err(|error| broken(&error))?;
-        Ok(Self { engine: Box::new(engine), interrupt, out: args.out.clone(), keep: args.keep })
+        Ok(Self {
+            engine: Box::new(engine),
+            interrupt,
+            out: args.out.clone(),
+            keep: args.keep,
+        })
     }
 
     /// The signal's exit code, if one has come.
@@ -87,7 +98,10 @@ impl Runner {
             Ok((folder, events, receiver))
         });
         let (folder, events, receiver) = made.map_err(|error| {
-            eprintln!("error: the run's folder in {} could not be made: {error}", self.out.display());
+            eprintln!(
+                "error: the run's folder in {} could not be made: {error}",
+                self.out.display()
+            );
             exit::BROKEN
         })?;
         let screen = show(receiver);
@@ -95,7 +109,10 @@ impl Runner {
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
         drop(events);
         finish(screen, &verdict, folder.path());
-        Ok(Done { verdict, dir: folder.path().to_owned() })
+        Ok(Done {
+            verdict,
+            dir: folder.path().to_owned(),
+        })
     }
 }
 

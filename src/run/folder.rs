@@ -55,14 +55,21 @@ impl RunFolder {
 
 fn first_free(out: &Path, base: &str) -> io::Result<PathBuf> {
     for attempt in 1..1_000 {
-        let path = out.join(if attempt == 1 { base.to_owned() } else { format!("{base}-{attempt}") });
+        let path = out.join(if attempt == 1 {
+            base.to_owned()
+        } else {
+            format!("{base}-{attempt}")
+        });
         match std::fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{}: no free name for a run", out.display())))
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("{}: no free name for a run", out.display()),
+    ))
 }
 
 /// Milliseconds of the clock and the process id: unique among the processes of a machine.
@@ -85,7 +92,10 @@ pub fn read_events(dir: &Path) -> io::Result<Vec<Entry>> {
     let path = dir.join(event::FILE);
     let text = std::fs::read_to_string(&path)?;
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    complete.lines().map(|line| serde_json::from_str(line).map_err(|error| named(&path, error))).collect()
+    complete
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| named(&path, error)))
+        .collect()
 }
 
 fn named(path: &Path, error: serde_json::Error) -> io::Error {

@@ -101,7 +101,10 @@ mod tests {
         let (sender, seen) = watch::channel(None);
         let interrupt = Interrupt { seen };
         sender.send_replace(Some(Interrupted::Term));
-        assert_eq!(interrupt.race(std::future::pending::<()>()).await, Err(Interrupted::Term));
+        assert_eq!(
+            interrupt.race(std::future::pending::<()>()).await,
+            Err(Interrupted::Term)
+        );
         assert_eq!(interrupt.seen(), Some(Interrupted::Term));
     }
 }

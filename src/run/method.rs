@@ -3,7 +3,7 @@
 //! One path heals: when the time is up and when a signal comes alike. An undo never depends on this code living: the
 //! agent and the reaper enforce each fault's time-to-live by themselves.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use tokio::time::sleep_until;
 use super::interrupt::{Interrupt, Interrupted};
 use super::{Stop, broken};
 use crate::event::{Event, Events};
-use crate::fault::{FaultContext, FaultError, Receipt};
+use crate::fault::{Acted, FaultContext, FaultError, Patience, Receipt};
 use crate::plan::{Plan, PlannedFault, Trigger};
 use crate::system::engine::{LogLine, RunningSystem};
 use crate::workload::Load;
@@ -33,10 +33,19 @@ pub(super) async fn run(
             system: system.clone(),
             id: fault.id,
             ttl: Duration::from_millis(fault.ttl_ms),
-            resolved: Arc::new(Mutex::new(None)),
+            acted: Acted::default(),
             seed: plan.seed ^ (u64::from(fault.id) << 32),
+            patience: Patience::default(),
         };
-        Driver { fault, context, load, events, interrupt, gate_passed }.run()
+        Driver {
+            fault,
+            context,
+            load,
+            events,
+            interrupt,
+            gate_passed,
+        }
+        .run()
     });
     join_all(drivers).await.into_iter().collect()
 }
@@ -54,7 +63,10 @@ impl Driver<'_> {
     async fn run(self) -> Result<(), Stop> {
         if !self.interrupt.race(self.triggered()).await? {
             let reason = format!("its trigger did not come within {} ms", self.fault.trigger.latest_ms());
-            return self.emit(Event::FaultMissed { fault: self.fault.id, reason });
+            return self.emit(Event::FaultMissed {
+                fault: self.fault.id,
+                reason,
+            });
         }
         // A signal from here on must not skip the healing, so nothing below is raced but the time in between.
         let lasted = self.inject().await?;
@@ -68,10 +80,19 @@ impl Driver<'_> {
         let came = async {
             match &self.fault.trigger {
                 Trigger::At { .. } => sleep_until(deadline.into()).await,
-                Trigger::OnOperation { operation, outcome, nth, .. } => {
-                    self.load.nth(operation, *outcome, *nth).await;
+                Trigger::OnOperation {
+                    operation,
+                    outcome,
+                    nth,
+                    ..
+                } => {
+                    if self.load.nth(operation, *outcome, *nth).await.is_none() {
+                        std::future::pending::<()>().await; // The load ended first: the deadline says the rest.
+                    }
                 }
-                Trigger::OnLog { service, matches, nth, .. } => self.nth_line(service, matches, *nth).await,
+                Trigger::OnLog {
+                    service, matches, nth, ..
+                } => self.nth_line(service, matches, *nth).await,
             }
         };
         match self.fault.trigger {
@@ -86,14 +107,18 @@ impl Driver<'_> {
     /// Waits for the n-th matching line of a service's log from now on. Never returns if the logs end first.
     async fn nth_line(&self, service: &str, matches: &str, nth: u64) {
         let mut lines = self.context.system.log_lines();
-        let Ok(pattern) = Regex::new(matches) else { return std::future::pending().await };
+        let Ok(pattern) = Regex::new(matches) else {
+            return std::future::pending().await;
+        };
         let mut seen = 0;
         loop {
             match lines.recv().await {
                 Ok(LogLine { replica, line }) if replica.service == service && pattern.is_match(&line) => seen += 1,
                 Ok(_) => continue,
                 Err(RecvError::Lagged(missed)) => {
-                    self.events.notice(format!("{missed} log lines passed unseen while waiting for {matches:?}"));
+                    self.events.notice(format!(
+                        "{missed} log lines passed unseen while waiting for {matches:?}"
+                    ));
                     continue;
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
@@ -118,9 +143,15 @@ impl Driver<'_> {
             planned_ms,
         })?;
         let commanded = Instant::now();
-        let seen = self.record(behaviour.inject(&self.context).await, commanded, |fault, receipt, effective_us| {
-            Event::FaultInjected { fault, receipt, effective_us }
-        })?;
+        let seen = self.record(
+            behaviour.inject(&self.context).await,
+            commanded,
+            |fault, receipt, effective_us| Event::FaultInjected {
+                fault,
+                receipt,
+                effective_us,
+            },
+        )?;
         match seen {
             Some(effective) => {
                 let until = effective + Duration::from_millis(self.fault.for_ms);
@@ -137,9 +168,16 @@ impl Driver<'_> {
         let healed = self.fault.fault.behaviour().heal(&self.context).await;
         if let Err(error) = &healed {
             let reason = error.to_string();
-            return self.emit(Event::HealFailed { fault: self.fault.id, reason });
+            return self.emit(Event::HealFailed {
+                fault: self.fault.id,
+                reason,
+            });
         }
-        self.record(healed, commanded, |fault, receipt, healed_us| Event::FaultHealed { fault, receipt, healed_us })?;
+        self.record(healed, commanded, |fault, receipt, healed_us| Event::FaultHealed {
+            fault,
+            receipt,
+            healed_us,
+        })?;
         Ok(())
     }
 
@@ -159,7 +197,10 @@ impl Driver<'_> {
                 Ok(seen)
             }
             Err(error) => {
-                self.emit(Event::FaultMissed { fault: self.fault.id, reason: error.to_string() })?;
+                self.emit(Event::FaultMissed {
+                    fault: self.fault.id,
+                    reason: error.to_string(),
+                })?;
                 Ok(None)
             }
         }

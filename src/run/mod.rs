@@ -66,7 +66,14 @@ pub async fn run(
     interrupt: &Interrupt,
     options: &RunOptions,
 ) -> Verdict {
-    let mut scene = Scene { plan, engine, folder, events, interrupt, system: None };
+    let mut scene = Scene {
+        plan,
+        engine,
+        folder,
+        events,
+        interrupt,
+        system: None,
+    };
     let _ = events.emit(Event::Started {
         run_id: folder.run_id().to_owned(),
         experiment: plan.experiment.name.clone(),
@@ -76,10 +83,15 @@ pub async fn run(
     });
     let ended = match AssertUnwindSafe(stages(&mut scene)).catch_unwind().await {
         Ok(ended) => ended,
-        Err(panic) => Err(Stop::Broken(format!("nightmail has a defect: {}", panic_text(panic.as_ref())))),
+        Err(panic) => Err(Stop::Broken(format!(
+            "nightmail has a defect: {}",
+            panic_text(panic.as_ref())
+        ))),
     };
     if let Err(Stop::Interrupted(signal)) = &ended {
-        let _ = events.emit(Event::Interrupted { signal: signal.name().to_owned() });
+        let _ = events.emit(Event::Interrupted {
+            signal: signal.name().to_owned(),
+        });
     }
     let leftovers = take_down(&scene, options.keep && ended.is_ok()).await;
     judge(plan, folder, events, ended, leftovers)
@@ -103,28 +115,38 @@ impl Scene<'_> {
 
 /// System up, gate, method, recovery, drain, final reads.
 async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
+    let definition = &scene.plan.system;
     let recorder = Recorder::create(&scene.folder.history()).map_err(broken)?;
     let system = bring_up(scene).await?;
     let addresses = addresses(system.as_ref());
-    let load = start_load(scene, &addresses, &recorder).await?;
+    set_up(scene, &addresses).await?;
+    let epoch = Instant::now();
+    scene.events.set_epoch(epoch);
+    let load = start_load(scene, &addresses, epoch, &recorder)?;
     let driven = drive(scene, &load, &recorder, &system).await;
     // From here on the load must be ended and recorded, even if a signal or a failure cut it short.
-    load.end_arrivals();
-    let summary = load.finish(GRACE).await;
+    let grace = if driven.is_ok() { GRACE } else { Duration::ZERO };
+    let summary = load.finish(grace).await.map_err(broken)?;
     scene.events.emit(Event::LoadEnded(summary)).map_err(broken)?;
     driven?;
     scene.phase(Phase::Drain, None)?;
-    let drain = workload::drain::run(scene.plan, &addresses, &recorder, scene.events);
-    scene.interrupt.race(drain).await?;
+    let drain = workload::drain::run(definition, &addresses, epoch, &recorder, scene.events);
+    scene.interrupt.race(drain).await?.map_err(broken)?;
+    load.stop_gauges().await;
     scene.phase(Phase::Reads, None)?;
-    let reads = workload::reads::run(scene.plan, &addresses, &recorder, scene.events);
-    scene.interrupt.race(reads).await?;
+    let reads = workload::reads::run(definition, &addresses, epoch, &recorder, READ_PATIENCE);
+    scene.interrupt.race(reads).await?.map_err(broken)?;
     recorder.flush().await.map_err(broken)?;
-    recorder.problem().map_or(Ok(()), |problem| Err(broken(format!("the history could not be written: {problem}"))))
+    recorder.problem().map_or(Ok(()), |problem| {
+        Err(broken(format!("the history could not be written: {problem}")))
+    })
 }
 
 /// How long operations in flight may take to end after the last arrival; their own time-outs and retries end sooner.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a final read may take in all; a page that fails is asked for again.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop> {
     let request = SystemRequest {
@@ -136,9 +158,17 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         logs_dir: scene.folder.logs(),
     };
     scene.phase(Phase::Images, None)?;
-    scene.interrupt.race(scene.engine.prepare(&request, scene.events)).await?.map_err(broken)?;
+    scene
+        .interrupt
+        .race(scene.engine.prepare(&request, scene.events))
+        .await?
+        .map_err(broken)?;
     scene.phase(Phase::Up, None)?;
-    let system = scene.interrupt.race(scene.engine.up(&request, scene.events)).await?.map_err(broken)?;
+    let system = scene
+        .interrupt
+        .race(scene.engine.up(&request, scene.events))
+        .await?
+        .map_err(broken)?;
     scene.system = Some(system.clone());
     Ok(system)
 }
@@ -146,7 +176,12 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
 /// Replicas that a network fault touches: beside each an agent must stand from the start.
 fn agents(plan: &Plan) -> Vec<ReplicaId> {
     let mut replicas: Vec<ReplicaId> = Vec::new();
-    for fault in plan.faults.iter().map(|fault| fault.fault.behaviour()).filter(|fault| fault.needs_agent()) {
+    for fault in plan
+        .faults
+        .iter()
+        .map(|fault| fault.fault.behaviour())
+        .filter(|fault| fault.needs_agent())
+    {
         for target in fault.targets() {
             match target {
                 Target::Replicas(ids) | Target::Role { members: ids, .. } => replicas.extend(ids.iter().cloned()),
@@ -161,25 +196,36 @@ fn agents(plan: &Plan) -> Vec<ReplicaId> {
 fn addresses(system: &dyn RunningSystem) -> workload::Addresses {
     let mut addresses: workload::Addresses = BTreeMap::new();
     for replica in system.replicas() {
-        addresses.entry(replica.id.service.clone()).or_default().push(replica.address);
+        addresses
+            .entry(replica.id.service.clone())
+            .or_default()
+            .push(replica.address);
     }
     addresses
 }
 
-async fn start_load(scene: &Scene<'_>, addresses: &workload::Addresses, recorder: &Recorder) -> Result<Load, Stop> {
-    let setup = workload::setup::run(scene.plan, addresses, scene.folder.run_id(), scene.events);
-    scene.interrupt.race(setup).await?.map_err(broken)?;
+async fn set_up(scene: &Scene<'_>, addresses: &workload::Addresses) -> Result<(), Stop> {
+    let requests = workload::setup::run(&scene.plan.system, addresses);
+    scene.interrupt.race(requests).await?.map_err(broken)
+}
+
+fn start_load(
+    scene: &Scene<'_>,
+    addresses: &workload::Addresses,
+    epoch: Instant,
+    recorder: &Recorder,
+) -> Result<Load, Stop> {
     let gate = &scene.plan.gate;
     scene.phase(Phase::Gate, Some(gate.warm_up_ms + gate.window_ms))?;
-    let epoch = Instant::now();
-    scene.events.set_epoch(epoch);
-    Load::start(LoadRequest {
-        plan: scene.plan,
-        addresses: addresses.clone(),
+    Load::start(&LoadRequest {
+        system: &scene.plan.system,
+        workload: &scene.plan.workload,
+        seed: scene.plan.seed,
+        addresses,
         epoch,
-        run_part: scene.folder.run_id().to_owned(),
-        recorder: recorder.clone(),
-        events: scene.events.clone(),
+        run_part: scene.folder.run_id(),
+        recorder,
+        events: scene.events,
     })
     .map_err(broken)
 }
@@ -192,11 +238,16 @@ async fn drive(
     system: &Arc<dyn RunningSystem>,
 ) -> Result<(), Stop> {
     let plan = scene.plan;
-    let Some(gate_passed) = gate(scene, recorder).await? else { return Ok(()) };
+    let Some(gate_passed) = gate(scene, recorder).await? else {
+        return Ok(());
+    };
     scene.phase(Phase::Method, Some(plan.schedule.method_ms))?;
     let method_ends = gate_passed + Duration::from_millis(plan.schedule.method_ms);
     if plan.faults.is_empty() {
-        scene.interrupt.race(tokio::time::sleep_until(method_ends.into())).await?;
+        scene
+            .interrupt
+            .race(tokio::time::sleep_until(method_ends.into()))
+            .await?;
     } else {
         method::run(plan, system, load, scene.events, scene.interrupt, gate_passed).await?;
     }
@@ -208,7 +259,12 @@ async fn drive(
 /// Waits for the gate's window and judges it. The instant the gate passed, or `None` if it did not.
 async fn gate(scene: &Scene<'_>, recorder: &Recorder) -> Result<Option<Instant>, Stop> {
     let gate = &scene.plan.gate;
-    scene.interrupt.race(tokio::time::sleep(Duration::from_millis(gate.warm_up_ms + gate.window_ms))).await?;
+    scene
+        .interrupt
+        .race(tokio::time::sleep(Duration::from_millis(
+            gate.warm_up_ms + gate.window_ms,
+        )))
+        .await?;
     let ended = Instant::now();
     let ended_us = scene.events.since_epoch_us(ended).max(0) as u64;
     recorder.flush().await.map_err(broken)?;
@@ -224,7 +280,9 @@ async fn gate(scene: &Scene<'_>, recorder: &Recorder) -> Result<Option<Instant>,
             finding: check::probe::evaluate(probe, &history, window_us.clone()),
         })
         .collect();
-    let passed = assertions.iter().all(|assertion| assertion.finding.verdict == Judgement::Pass);
+    let passed = assertions
+        .iter()
+        .all(|assertion| assertion.finding.verdict == Judgement::Pass);
     scene.events.emit(Event::Gate { passed, assertions }).map_err(broken)?;
     Ok(passed.then_some(ended))
 }
@@ -242,23 +300,25 @@ async fn take_down(scene: &Scene<'_>, keep: bool) -> Vec<String> {
 }
 
 /// Judges from what is on disk, so that `nightmail check` cannot come to another verdict.
-fn judge(
-    plan: &Plan,
-    folder: &RunFolder,
-    events: &Events,
-    ended: Result<(), Stop>,
-    leftovers: Vec<String>,
-) -> Verdict {
+fn judge(plan: &Plan, folder: &RunFolder, events: &Events, ended: Result<(), Stop>, leftovers: Vec<String>) -> Verdict {
     let _ = events.emit(Event::Down { leftovers });
-    let _ = events.emit(Event::Phase { phase: Phase::Judge, budget_ms: None });
+    let _ = events.emit(Event::Phase {
+        phase: Phase::Judge,
+        budget_ms: None,
+    });
     if let Err(Stop::Broken(problem)) = &ended {
-        let _ = events.emit(Event::Broken { problem: problem.clone() });
+        let _ = events.emit(Event::Broken {
+            problem: problem.clone(),
+        });
     }
     let verdict = match check::judge_folder(folder.path()) {
         Ok(verdict) => verdict,
         Err(error) => Verdict::aborted(plan, folder.run_id(), &error.to_string()),
     };
-    let judged = Event::Judged { verdict: verdict.verdict.to_string(), exit_code: verdict.exit_code };
+    let judged = Event::Judged {
+        verdict: verdict.verdict.to_string(),
+        exit_code: verdict.exit_code,
+    };
     let _ = events.emit(judged);
     if let Err(error) = write_reports(folder.path(), plan, &verdict) {
         events.notice(format!("a report could not be written: {error}"));
@@ -276,5 +336,6 @@ pub fn write_reports(dir: &Path, plan: &Plan, verdict: &Verdict) -> std::io::Res
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
