@@ -55,7 +55,7 @@ async fn arrive(lab: &Lab, from: usize, to: usize) -> u32 {
 }
 
 async fn rules_of(namespace: &str) -> Connection<Nftables> {
-    namespace::connection_for(namespace).unwrap()
+    Connection::new_in(namespace).unwrap()
 }
 
 async fn has_table(namespace: &str) -> bool {
