@@ -187,7 +187,8 @@ impl FaultContext {
 pub struct Receipt {
     /// Whether the measurement shows what it should: the effect when injecting, its absence when healing.
     pub confirmed: bool,
-    /// From the command to the first measurement that showed it, in microseconds; absent if none did.
+    /// From the call of `inject` or `heal` to the first measurement that showed it, in microseconds; absent if none did.
+    /// It holds whatever had to be found out first, so that the effect was seen this long after the call.
     pub onset_us: Option<u64>,
     /// The replicas acted on.
     pub replicas: Vec<String>,

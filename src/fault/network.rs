@@ -47,6 +47,7 @@ pub(super) async fn inject(
     both_ways: bool,
     percent: Option<f64>,
 ) -> Result<Receipt, FaultError> {
+    let start = Instant::now();
     let system = &*context.system;
     let (from, to) = tokio::try_join!(target::resolve(system, from), target::resolve(system, to))?;
     let network = Network::between(system, &from, &to, both_ways)?;
@@ -54,7 +55,6 @@ pub(super) async fn inject(
     context.acted.remember(FROM, &from);
     context.acted.remember(TO, &to);
 
-    let start = Instant::now();
     let id = context.id.to_string();
     network.drop_packets(&id, percent, context.ttl).await?;
     let measured = join_all(network.paths.iter().zip(before).map(async |(path, before)| {
@@ -86,9 +86,9 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
     if from.is_empty() {
         return Ok(nothing_to_heal());
     }
+    let start = Instant::now();
     let network = Network::between(&*context.system, &from, &to, both_ways)?;
     let datagrams = percent.map_or(DATAGRAMS, sample::datagrams_for);
-    let start = Instant::now();
     let id = context.id.to_string();
     let ended_before = network.let_pass(&id).await?;
     let measured = join_all(network.paths.iter().map(async |path| {
@@ -205,6 +205,7 @@ impl Network {
 }
 
 async fn see_cut(path: &Path, fault: &str, start: Instant, limit: Duration) -> Result<Measured, FaultError> {
+    let told = Instant::now();
     let mut rule = RuleCount {
         fault: fault.to_owned(),
         ..RuleCount::default()
@@ -213,7 +214,7 @@ async fn see_cut(path: &Path, fault: &str, start: Instant, limit: Duration) -> R
         let sample = path.sample(DATAGRAMS, Some(&mut rule)).await?;
         let all_seen = sample.sent == DATAGRAMS && sample.seen == sample.sent;
         let cut = sample.arrived == 0 && all_seen && sample.dropped >= u64::from(sample.sent);
-        if cut || start.elapsed() >= limit {
+        if cut || told.elapsed() >= limit {
             let onset = cut.then(|| start.elapsed());
             let line = format!(
                 "{}: {} of {} datagrams arrived, {} came as far as the rule and the kernel dropped {} packets there{}",

@@ -9,8 +9,9 @@ use crate::agent::client::{Client, ClientError};
 use crate::plan::ReplicaId;
 use crate::system::engine::RunningSystem;
 
-/// Datagrams sent before the other side's count is awaited: fewer than the smallest usual receive buffer holds.
-const WAVE: u32 = 200;
+/// Datagrams sent before the other side's count is awaited: few enough for the usual receive buffer to hold them all, however
+/// long the agent there is not scheduled. Beyond about 160 some were lost on a busy machine.
+const WAVE: u32 = 64;
 /// How long a count is awaited that does not come about.
 const COUNT_WAIT_MS: u64 = 250;
 /// How long a connection may take to be made.

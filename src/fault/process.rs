@@ -83,9 +83,10 @@ impl Halt {
 
 /// Halts the targets, all at once.
 pub(super) async fn inject(context: &FaultContext, targets: &[Target], halt: Halt) -> Result<Receipt, FaultError> {
+    let start = Instant::now();
     let replicas = target::resolve(&*context.system, targets).await?;
     context.acted.remember(TARGETS, &replicas);
-    let halted = join_all(replicas.iter().map(|id| halt_one(context, halt, id))).await;
+    let halted = join_all(replicas.iter().map(|id| halt_one(context, halt, id, start))).await;
     Ok(receipt(&replicas, halted.into_iter().collect::<Result<_, _>>()?))
 }
 
@@ -97,12 +98,17 @@ pub(super) async fn heal(context: &FaultContext, halt: Halt) -> Result<Receipt, 
     }
     let healed = join_all(replicas.iter().map(|id| revert_one(context, halt, id))).await;
     let healed = healed.into_iter().collect::<Result<_, _>>()?;
+    let mut receipt = receipt(&replicas, healed);
     // Only now: where one could not be set going, whoever keeps the deadline tries again.
-    context.system.disarm_deadline(context.id).await?;
-    Ok(receipt(&replicas, healed))
+    if let Err(error) = context.system.disarm_deadline(context.id).await {
+        receipt.evidence.push(format!(
+            "the deadline stays armed, and will find nothing to do: {error}"
+        ));
+    }
+    Ok(receipt)
 }
 
-async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Result<Measured, FaultError> {
+async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId, start: Instant) -> Result<Measured, FaultError> {
     let system = &*context.system;
     let before = system.state(id).await?;
     if before != ProcessState::Running {
@@ -116,7 +122,6 @@ async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Result<
         halt == Halt::Freeze && answers_by_itself(system, id) && tries_ready(system, id).await.is_ok();
     // Arranged before it is needed: the harness may be gone a moment later.
     system.arm_deadline(context.id, halt.undo(), id, context.ttl).await?;
-    let start = Instant::now();
     let watch = async { Ok(watch_state(context, id, halt, start).await) };
     let ((), seen) = tokio::try_join!(halt.act(system, id), watch)?;
     let onset = match seen {
@@ -179,7 +184,8 @@ async fn revert_one(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Resul
 /// When the state was first seen to be as it should, or what it was last.
 async fn watch_state(context: &FaultContext, id: &ReplicaId, halt: Halt, start: Instant) -> Result<Duration, String> {
     let mut last = "not seen".to_owned();
-    while start.elapsed() < halt.limit(&context.patience) {
+    let told = Instant::now();
+    while told.elapsed() < halt.limit(&context.patience) {
         match context.system.state(id).await {
             Ok(state) if state == halt.halted() => return Ok(start.elapsed()),
             Ok(state) => last = format!("still {}", state_name(state)),

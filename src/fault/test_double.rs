@@ -29,6 +29,9 @@ pub(super) struct Disobedience {
     pub refuses: bool,
 }
 
+/// Where the double's replicas would answer for their role.
+pub(super) const POSTGRES_PORT: u16 = 15_432;
+
 /// The double.
 pub(super) struct FakeSystem {
     replicas: Vec<Replica>,
@@ -61,6 +64,9 @@ impl FakeSystem {
     pub(super) fn new(disobedience: Disobedience, agents: [(Ipv4Addr, Option<SocketAddr>); 2]) -> Arc<Self> {
         let definition = json!({
             "name": "double", "title": "Test double", "operations": {},
+            "groups": {"database": {"services": ["api"], "roles": {"postgres": {
+                "port": POSTGRES_PORT, "user": "nightmail", "password": null, "database": "postgres",
+            }}}},
             "services": {"api": {"ready": {"http": {"port": 80, "path": "/"}}}},
         });
         let replica = |(index, (address, agent)): (u32, _)| Replica {
