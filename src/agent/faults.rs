@@ -226,7 +226,10 @@ mod tests {
         let faults = Faults::new(filter.clone());
         faults.put("1", request(50)).await.unwrap();
         faults.put("1", request(300)).await.unwrap();
-        assert!(gone(&filter, "1").await >= Duration::from_millis(290), "the first one's end must not end the second");
+        assert!(
+            gone(&filter, "1").await >= Duration::from_millis(290),
+            "the first one's end must not end the second"
+        );
     }
 
     #[tokio::test]

@@ -33,7 +33,11 @@ fn line(text: &mut String, line: impl AsRef<str>) {
 fn head(text: &mut String, plan: &Plan) {
     let info = &plan.experiment;
     let _ = writeln!(text, "{}", info.title);
-    for described in info.description.lines().filter(|described| !described.trim().is_empty()) {
+    for described in info
+        .description
+        .lines()
+        .filter(|described| !described.trim().is_empty())
+    {
         line(text, described.trim());
     }
     let tags = if info.tags.is_empty() {
@@ -64,7 +68,10 @@ fn load(text: &mut String, plan: &Plan) {
         Arrivals::Poisson => "Poisson arrivals",
         Arrivals::Constant => "arrivals at equal gaps",
     };
-    line(text, format!("{arrivals}, at most {} in flight", plan.workload.in_flight_max));
+    line(
+        text,
+        format!("{arrivals}, at most {} in flight", plan.workload.in_flight_max),
+    );
     for (operation, rate) in &plan.workload.rates {
         let expected = rate * plan.schedule.total_ms as f64 / 1_000.0;
         line(text, format!("{operation} {}, about {expected:.0} in all", Rate(*rate)));
@@ -83,7 +90,10 @@ fn faults(text: &mut String, plan: &Plan) {
     }
     let (touched, total) = blast_radius(plan);
     heading(text, "Blast radius");
-    line(text, format!("{} of {total} replicas: {}", touched.len(), list(&touched)));
+    line(
+        text,
+        format!("{} of {total} replicas: {}", touched.len(), list(&touched)),
+    );
     for fault in &plan.faults {
         for role in fault.fault.behaviour().targets().into_iter().filter_map(role) {
             line(text, format!("{role}, found when `{}` is injected", fault.name));
@@ -145,7 +155,10 @@ fn role(target: &Target) -> Option<String> {
 
 fn assertions(text: &mut String, plan: &Plan) {
     heading(text, "Must hold");
-    line(text, format!("before the first fault, and again at the end: {}", plan.gate.title));
+    line(
+        text,
+        format!("before the first fault, and again at the end: {}", plan.gate.title),
+    );
     for described in &plan.gate.probes {
         line(text, format!("   {}", probe(plan, described)));
     }
@@ -157,7 +170,10 @@ fn assertions(text: &mut String, plan: &Plan) {
     }
     if let Some(recovery) = &plan.recovery {
         let (within, stable) = (DurationMs(recovery.within_ms), DurationMs(recovery.stable_for_ms));
-        line(text, format!("recovery: within {within} of the last heal, lasting {stable}"));
+        line(
+            text,
+            format!("recovery: within {within} of the last heal, lasting {stable}"),
+        );
     }
     if !plan.invariants.is_empty() {
         line(text, format!("invariants: {}", plan.invariants.join(", ")));
@@ -186,12 +202,21 @@ fn probe(plan: &Plan, probe: &Probe) -> String {
         Measure::Latency {
             operation,
             quantile_permille,
-        } => format!("{} of {operation} {}", quantile(*quantile_permille), duration(&probe.tolerance)),
+        } => format!(
+            "{} of {operation} {}",
+            quantile(*quantile_permille),
+            duration(&probe.tolerance)
+        ),
         Measure::Metric {
             metric,
             quantile_permille,
         } => {
-            let unit = plan.system.metrics.get(metric).map(|metric| metric.unit).unwrap_or_default();
+            let unit = plan
+                .system
+                .metrics
+                .get(metric)
+                .map(|metric| metric.unit)
+                .unwrap_or_default();
             let bound = match unit {
                 Unit::Count => probe.tolerance.to_string(),
                 Unit::Ms => duration(&probe.tolerance),
@@ -237,10 +262,21 @@ fn settings(text: &mut String, plan: &Plan) {
 /// The value, unless its name, or a password within a URL, says that it is a secret.
 pub fn redact(name: &str, value: &str) -> String {
     const SECRET: [&str; 9] = [
-        "password", "passwd", "pass", "secret", "token", "key", "credential", "credentials", "auth",
+        "password",
+        "passwd",
+        "pass",
+        "secret",
+        "token",
+        "key",
+        "credential",
+        "credentials",
+        "auth",
     ];
     let name = name.to_lowercase();
-    if name.split(|c: char| !c.is_alphanumeric()).any(|word| SECRET.contains(&word)) {
+    if name
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| SECRET.contains(&word))
+    {
         return "(redacted)".to_owned();
     }
     let userinfo = value.find("://").and_then(|scheme| {

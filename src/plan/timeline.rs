@@ -26,7 +26,11 @@ pub(super) fn timeline(plan: &Plan) -> String {
     let mut text = String::new();
     row(&mut text, "", &scale.axis());
     row(&mut text, "warm-up", &scale.bar(&[(0, plan.gate.warm_up_ms, '-')]));
-    row(&mut text, "gate", &scale.bar(&[(plan.gate.warm_up_ms, schedule.gate_ms, '=')]));
+    row(
+        &mut text,
+        "gate",
+        &scale.bar(&[(plan.gate.warm_up_ms, schedule.gate_ms, '=')]),
+    );
     if plan.faults.is_empty() {
         row(&mut text, "load", &scale.bar(&[(schedule.gate_ms, healed_ms, '-')]));
     }
@@ -41,7 +45,11 @@ pub(super) fn timeline(plan: &Plan) -> String {
         row(&mut text, &fault.name, &bar);
     }
     if plan.recovery.is_some() {
-        row(&mut text, "recovery", &scale.bar(&[(healed_ms, schedule.total_ms, '-')]));
+        row(
+            &mut text,
+            "recovery",
+            &scale.bar(&[(healed_ms, schedule.total_ms, '-')]),
+        );
     }
     let _ = writeln!(
         text,

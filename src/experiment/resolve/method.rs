@@ -46,7 +46,7 @@ impl Resolver<'_> {
                 };
                 self.found.push(
                     self.document
-                        .at_value(place, message)
+                        .at_key(&place.key("at"), message)
                         .allowed(
                             "at: DURATION, or on: {operation: ..., by: ...}, or on: {log: ..., matches: ..., by: ...}",
                         )

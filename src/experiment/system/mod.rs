@@ -92,6 +92,7 @@ impl Checker<'_> {
         self.reads(&root);
         self.invariants(&root.key("invariants"));
         self.defects(&root.key("defects"));
+        self.workload();
     }
 
     fn name(&mut self, place: &Place) {

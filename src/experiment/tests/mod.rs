@@ -48,8 +48,16 @@ fn every_message_has_a_hint() {
     let experiments = discover(&[Path::new(FOLDER).join("bad")]).unwrap();
     let systems = discover(&[Path::new(FOLDER).join("bad-systems")]).unwrap();
     let mut bare: Vec<String> = Vec::new();
-    bare.extend(experiments.iter().flat_map(|file| without(load(file, &seeded(1)).unwrap_err())));
-    bare.extend(systems.iter().flat_map(|file| without(SystemUnderTest::load(file).unwrap_err())));
+    bare.extend(
+        experiments
+            .iter()
+            .flat_map(|file| without(load(file, &seeded(1)).unwrap_err())),
+    );
+    bare.extend(
+        systems
+            .iter()
+            .flat_map(|file| without(SystemUnderTest::load(file).unwrap_err())),
+    );
     assert!(bare.is_empty(), "{}", bare.join("\n\n"));
 }
 
@@ -101,12 +109,22 @@ fn an_experiment_becomes_a_plan() {
     assert_eq!(plan.faults[0].for_ms, 5_000);
     assert_eq!(plan.faults[0].ttl_ms, 35_000);
     assert_eq!(plan.faults[1].name, "cut api from the primary");
-    assert!(matches!(plan.faults[1].trigger, Trigger::OnOperation { nth: 200, by_ms: 10_000, .. }));
+    assert!(matches!(
+        plan.faults[1].trigger,
+        Trigger::OnOperation {
+            nth: 200,
+            by_ms: 10_000,
+            ..
+        }
+    ));
     let targets = plan.faults[1].fault.behaviour().targets();
     assert!(matches!(targets[0], Target::Replicas(replicas) if replicas.len() == 1));
     assert!(matches!(targets[1], Target::Role { members, .. } if members.len() == 2));
     let schedule = &plan.schedule;
-    assert_eq!((schedule.gate_ms, schedule.method_ms, schedule.recovery_ms), (4_000, 14_000, 13_000));
+    assert_eq!(
+        (schedule.gate_ms, schedule.method_ms, schedule.recovery_ms),
+        (4_000, 14_000, 13_000)
+    );
     assert_eq!(schedule.total_ms, 31_000);
     let json = serde_json::to_string(&plan).unwrap();
     let read: Plan = serde_json::from_str(&json).unwrap();
