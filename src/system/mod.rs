@@ -3,5 +3,8 @@
 //!
 //! Nothing outside `docker` names Docker: everything else speaks to [`engine::Engine`] and [`engine::RunningSystem`].
 
+pub mod cache;
+pub mod compose;
 pub mod definition;
 pub mod engine;
+pub mod image;
