@@ -199,10 +199,13 @@ impl Substitution<'_> {
 
 /// The key that was meant to be `configuration`. Values are replaced before keys are checked, so it is looked for here.
 fn misspelt_section(document: &Document) -> Option<&str> {
-    let is_missing = document.root.get("configuration").is_none();
+    if document.root.get("configuration").is_some() {
+        return None;
+    }
+    let schema = super::schema();
+    let is_known = |key: &str| schema["properties"].get(key).is_some();
     let keys = document.root.entries().iter().map(|entry| entry.key.as_str());
-    keys.filter(|_| is_missing)
-        .find(|key| did_you_mean(key, ["configuration"]).is_some())
+    did_you_mean("configuration", keys.filter(|key| !is_known(key)))
 }
 
 /// A reference that could not be replaced.
