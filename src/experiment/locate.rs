@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, list};
 use crate::yaml::Document;
 use crate::yaml::place::Place;
 
@@ -38,12 +38,11 @@ pub(super) fn system(document: &Document, wanted: &str) -> Result<PathBuf, Diagn
         }
         known.extend(systems(&fixtures));
     }
-    Err(document.unknown(&place, "system", wanted, known.iter().map(String::as_str))).map_err(|diagnostic| {
-        match diagnostic.hint {
-            Some(_) => diagnostic,
-            None => diagnostic.hint("name a folder of fixtures/ that holds system.yaml, or give a path with a slash"),
-        }
-    })
+    let unknown = document.unknown(&place, "system", wanted, known.iter().map(String::as_str));
+    Err(unknown.allowed(format!(
+        "{} (folders of fixtures/ that hold system.yaml), or a path with a slash",
+        list(known.iter().map(String::as_str))
+    )))
 }
 
 /// Every `fixtures/` above a folder, nearest first, and then those above the current folder.

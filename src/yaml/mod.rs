@@ -74,9 +74,10 @@ impl Document {
             .at_value(place, format!("unknown {what} `{name}`"))
             .label(format!("no such {what}"))
             .allowed(list(known.clone()));
-        if let Some(meant) = did_you_mean(name, known) {
-            diagnostic = diagnostic.hint(format!("did you mean `{meant}`?"));
-        }
+        diagnostic.hint = Some(match did_you_mean(name, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "name one of these".to_owned(),
+        });
         diagnostic
     }
 }

@@ -10,7 +10,6 @@ use crate::yaml::place::Place;
 
 mod operations;
 mod reads;
-mod topology;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]
@@ -58,7 +57,7 @@ impl SystemUnderTest {
                 .hint("put compose.yaml beside system.yaml, or name the file with `compose:`")
                 .into());
         }
-        let replicas = topology::replicas(&compose)?;
+        let replicas = crate::system::compose::load(&compose)?.replicas();
         let mut checker = Checker {
             document: &document,
             definition: &definition,
@@ -92,6 +91,7 @@ impl Checker<'_> {
         self.reads(&root);
         self.invariants(&root.key("invariants"));
         self.defects(&root.key("defects"));
+        self.workload();
     }
 
     fn name(&mut self, place: &Place) {

@@ -66,7 +66,9 @@ impl Reading<'_> {
             let mut diagnostic = self.document.diagnostic(bytes, error.message);
             diagnostic.label = error.label;
             diagnostic.allowed = error.allowed;
-            diagnostic.hint = error.hint;
+            diagnostic.hint = error
+                .hint
+                .or_else(|| Some("`nightmail schema` says what belongs here".to_owned()));
             self.note(diagnostic);
         }
         let is_new = self.left_out.borrow_mut().insert(node);

@@ -211,10 +211,10 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let Value::List(elements) = &self.node.value else {
             let hint = match &self.node.value {
-                Value::Scalar(scalar) => Some(format!("put it into brackets: `[{}]`", scalar.text)),
-                _ => None,
+                Value::Scalar(scalar) => format!("put it into brackets: `[{}]`", scalar.text),
+                _ => "write `[a, b]`, or lines that begin with `- `".to_owned(),
             };
-            return Err(Wrong::kind(&self, "a list").hint(hint));
+            return Err(Wrong::kind(&self, "a list").hint(Some(hint)));
         };
         let of = match self.subject {
             Subject::Key(entry) => Some(entry.key.as_str()),
