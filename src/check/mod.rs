@@ -20,6 +20,8 @@ pub mod exactly_once;
 mod filter;
 mod index;
 pub mod ledger;
+pub mod probe;
+mod sample;
 
 pub use checked::{Breach, Checked, Lost};
 
