@@ -11,11 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::load::History;
 use crate::plan::Plan;
-use crate::verdict::Finding;
 
+mod attempts;
+mod book;
+mod checked;
 pub mod durable_set;
 pub mod exactly_once;
+mod filter;
+mod index;
 pub mod ledger;
+pub mod probe;
+mod sample;
+
+pub use checked::{Breach, Checked, Lost};
 
 /// Declares the checkers: a variant per checker in [`Invariant`], tagged in YAML by the key given.
 macro_rules! checkers {
@@ -59,7 +67,7 @@ pub trait Checker: Send + Sync {
     fn names(&self) -> Names<'_>;
 
     /// Judges a history. A checker that lacks its evidence answers *inconclusive*.
-    fn check(&self, plan: &Plan, history: &History<'_>) -> Finding;
+    fn check(&self, plan: &Plan, history: &History<'_>) -> Checked;
 }
 
 /// What a checker refers to.
