@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::{SchemaOf, SelectArgs};
 use super::exit;
 use super::runner::load_plans;
-use crate::report::terminal::Terminal;
+use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::read_plan;
 use crate::{check, experiment, plan, run};
 
@@ -50,7 +50,7 @@ pub fn check(dir: &Path) -> u8 {
     if let Err(error) = written {
         eprintln!("warning: the reports could not be written: {error}");
     }
-    Terminal::stderr().finish(&verdict, dir);
+    Terminal::new(Options::detect()).finish(&verdict, dir);
     verdict.exit_code
 }
 

@@ -5,9 +5,10 @@
 
 use super::args::RunArgs;
 use super::exit;
-use super::runner::{Done, Runner, block_on, load_plans};
-use crate::plan::{NegativeControl, Plan};
-use crate::report::table::{self, ProofRow};
+use super::runner::{Runner, block_on, load_plans};
+use crate::plan::Plan;
+use crate::report::table::{self, Expected, ProofRow, Twin};
+use crate::report::terminal::Style;
 use crate::verdict::{Judgement, Status, Verdict, worst};
 
 /// Proves every experiment; 0 only if every row is as it should be.
@@ -21,114 +22,91 @@ pub fn prove(args: &RunArgs) -> u8 {
             Ok(runner) => runner,
             Err(code) => return code,
         };
-        let mut rows = Vec::new();
-        let mut codes = Vec::new();
-        for plan in &plans {
-            for variant in variants(plan) {
-                let done = match runner.run(&variant.plan).await {
-                    Ok(done) => done,
-                    Err(code) => return code,
-                };
-                if let Some(code) = runner.interrupted() {
-                    print!("{}", table::proof(&rows));
-                    return code;
-                }
-                codes.push(variant.exit_code(&done.verdict));
-                rows.push(variant.row(plan, &done));
+        let mut done = Vec::new();
+        for variant in plans.iter().flat_map(variants) {
+            match runner.run(&variant.plan).await {
+                Ok(one) => done.push((variant, one.verdict)),
+                Err(code) => return code,
+            }
+            if let Some(code) = runner.interrupted() {
+                show(&done);
+                return code;
             }
         }
-        print!("{}", table::proof(&rows));
-        worst(codes)
+        show(&done);
+        worst(done.iter().map(|(variant, verdict)| variant.exit_code(verdict)))
     })
+}
+
+fn show(done: &[(Variant, Verdict)]) {
+    let rows: Vec<_> = done.iter().map(|(variant, verdict)| variant.row(verdict)).collect();
+    print!("{}", table::proof(&rows, &Style::of_stdout()));
 }
 
 /// A run of the proof and what it should give.
 struct Variant {
-    name: String,
+    twin: Twin,
     plan: Plan,
-    /// The assertion that must fail; absent where the run must pass.
-    fails: Option<String>,
+    expected: Expected,
 }
 
 fn variants(plan: &Plan) -> Vec<Variant> {
+    let passes = |twin, plan| Variant {
+        twin,
+        plan,
+        expected: Expected::Pass,
+    };
     let mut variants = Vec::new();
     if !plan.faults.is_empty() {
-        variants.push(Variant {
-            name: "control, no fault".to_owned(),
-            plan: plan.without_method(),
-            fails: None,
-        });
+        variants.push(passes(Twin::Control, plan.without_method()));
     }
-    variants.push(Variant {
-        name: "experiment".to_owned(),
-        plan: plan.clone(),
-        fails: None,
-    });
+    variants.push(passes(Twin::Experiment, plan.clone()));
     for control in &plan.negative_controls {
-        variants.extend(controlled(plan, control));
-    }
-    variants
-}
-
-fn controlled(plan: &Plan, control: &NegativeControl) -> Vec<Variant> {
-    let unsafe_plan = plan.with_control(control);
-    let mut variants = Vec::new();
-    if !plan.faults.is_empty() {
-        let quiet = unsafe_plan.without_method();
+        let twin = |method| Twin::NegativeControl {
+            name: control.name.clone(),
+            method,
+        };
+        let changed = plan.with_control(control);
+        if !plan.faults.is_empty() {
+            variants.push(passes(twin(false), changed.without_method()));
+        }
         variants.push(Variant {
-            name: format!("{}, no fault", control.name),
-            plan: quiet,
-            fails: None,
+            twin: twin(true),
+            plan: changed,
+            expected: Expected::FailBy(control.fails.clone()),
         });
     }
-    variants.push(Variant {
-        name: control.name.clone(),
-        plan: unsafe_plan,
-        fails: Some(control.fails.clone()),
-    });
     variants
 }
 
 impl Variant {
-    fn expected(&self) -> String {
-        match &self.fails {
-            Some(assertion) => format!("fail by {assertion}"),
-            None => "pass".to_owned(),
-        }
-    }
-
     fn as_it_should_be(&self, verdict: &Verdict) -> bool {
         if verdict.status != Status::Completed {
             return false;
         }
-        match &self.fails {
-            Some(name) => failed(verdict).any(|assertion| assertion == name),
-            None => verdict.verdict == Judgement::Pass,
+        match &self.expected {
+            Expected::FailBy(name) => failed(verdict).any(|assertion| assertion == name),
+            Expected::Pass => verdict.verdict == Judgement::Pass,
         }
     }
 
     /// What this row adds to the exit code: a control that did not fail is a weakness of the experiment.
     fn exit_code(&self, verdict: &Verdict) -> u8 {
-        match (self.as_it_should_be(verdict), &self.fails) {
+        let undecided = verdict.status != Status::Completed || verdict.verdict == Judgement::Inconclusive;
+        match (self.as_it_should_be(verdict), &self.expected) {
             (true, _) if !verdict.leftovers.is_empty() => exit::LEFTOVERS,
             (true, _) => exit::PASSED,
-            (false, Some(_)) if verdict.status == Status::Completed && verdict.verdict != Judgement::Inconclusive => {
-                exit::FAILED
-            }
+            (false, Expected::FailBy(_)) if !undecided => exit::FAILED,
             (false, _) => verdict.exit_code,
         }
     }
 
-    fn row(&self, plan: &Plan, done: &Done) -> ProofRow {
-        let by: Vec<String> = failed(&done.verdict).map(str::to_owned).collect();
+    fn row<'a>(&self, verdict: &'a Verdict) -> ProofRow<'a> {
         ProofRow {
-            experiment: plan.experiment.name.clone(),
-            variant: self.name.clone(),
-            expected: self.expected(),
-            got: done.verdict.verdict,
-            by,
-            as_it_should_be: self.as_it_should_be(&done.verdict),
-            dir: done.dir.clone(),
+            twin: self.twin.clone(),
+            expected: self.expected.clone(),
+            verdict,
+            as_it_should_be: self.as_it_should_be(verdict),
         }
     }
 }

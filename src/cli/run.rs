@@ -2,7 +2,8 @@
 
 use super::args::RunArgs;
 use super::runner::{Runner, block_on, load_plans};
-use crate::report;
+use crate::report::table;
+use crate::report::terminal::Style;
 use crate::verdict::worst;
 
 /// Runs every experiment and returns the worst exit code.
@@ -19,7 +20,7 @@ pub fn run(args: &RunArgs) -> u8 {
         let mut done = Vec::new();
         for plan in &plans {
             match runner.run(plan).await {
-                Ok(one) => done.push(one.verdict),
+                Ok(one) => done.push(one),
                 Err(code) => return code,
             }
             if let Some(code) = runner.interrupted() {
@@ -27,8 +28,9 @@ pub fn run(args: &RunArgs) -> u8 {
             }
         }
         if done.len() > 1 {
-            print!("{}", report::table::runs(&done));
+            let rows: Vec<_> = done.iter().map(|one| (&one.verdict, one.dir.as_path())).collect();
+            print!("{}", table::runs(&rows, &Style::of_stdout()));
         }
-        worst(done.iter().map(|verdict| verdict.exit_code))
+        worst(done.iter().map(|one| one.verdict.exit_code))
     })
 }

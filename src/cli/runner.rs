@@ -10,7 +10,7 @@ use super::exit;
 use crate::event::{Entry, Events};
 use crate::experiment::{self, Overrides};
 use crate::plan::Plan;
-use crate::report::terminal::Terminal;
+use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::RunFolder;
 use crate::run::interrupt::Interrupt;
 use crate::run::{self, RunOptions};
@@ -104,7 +104,7 @@ impl Runner {
             );
             exit::BROKEN
         })?;
-        let screen = show(receiver);
+        let screen = show(plan.clone(), receiver);
         let options = RunOptions { keep: self.keep };
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
         drop(events);
@@ -117,9 +117,10 @@ impl Runner {
 }
 
 /// A thread that shows events until their stream ends, and gives the terminal back.
-fn show(mut events: mpsc::UnboundedReceiver<Entry>) -> JoinHandle<Terminal> {
+fn show(plan: Plan, mut events: mpsc::UnboundedReceiver<Entry>) -> JoinHandle<Terminal> {
     std::thread::spawn(move || {
-        let mut terminal = Terminal::stderr();
+        let mut terminal = Terminal::new(Options::detect());
+        terminal.expect(&plan);
         while let Some(entry) = events.blocking_recv() {
             terminal.handle(&entry);
         }
