@@ -22,6 +22,8 @@ pub mod reads;
 mod schedule;
 pub mod setup;
 mod template;
+#[cfg(test)]
+mod tests;
 mod trigger;
 mod validate;
 mod values;

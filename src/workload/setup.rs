@@ -42,7 +42,7 @@ pub async fn run(system: &SystemDefinition, addresses: &Addresses) -> Result<(),
     run_patiently(system, addresses, PATIENCE).await
 }
 
-async fn run_patiently(
+pub(super) async fn run_patiently(
     system: &SystemDefinition,
     addresses: &Addresses,
     patience: Duration,

@@ -130,7 +130,7 @@ impl Request {
 
     /// Fills in the variables. What fails here is a definition that suits some values and not others.
     pub fn render(&self, variables: Variables) -> Result<Rendered, String> {
-        let context = Value::from_iter(variables);
+        let context = Value::from(variables);
         let path = self.text(&self.path, &context)?;
         let uri = path
             .parse()
