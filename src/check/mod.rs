@@ -13,17 +13,26 @@ use crate::history::load::History;
 use crate::plan::Plan;
 
 mod attempts;
+mod bins;
 mod book;
 mod checked;
 pub mod durable_set;
 pub mod exactly_once;
 mod filter;
 mod index;
+mod invariants;
+mod judge;
 pub mod ledger;
 pub mod probe;
+pub mod recovery;
 mod sample;
+mod saved;
+mod support;
+mod timeline;
 
 pub use checked::{Breach, Checked, Lost};
+pub use judge::judge;
+pub use saved::{CheckError, differences, judge_folder, same_verdict};
 
 /// Declares the checkers: a variant per checker in [`Invariant`], tagged in YAML by the key given.
 macro_rules! checkers {
@@ -85,8 +94,5 @@ fn named<'a>(list: &str, names: &'a [String]) -> Vec<(String, &'a str)> {
     names.iter().enumerate().map(place).collect()
 }
 
-/// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
-/// same verdict on any machine.
-pub fn judge(_plan: &Plan, _history: &History<'_>, _events: &[crate::event::Entry]) -> crate::verdict::Verdict {
-    todo!("checker helper")
-}
+#[cfg(test)]
+mod tests;
