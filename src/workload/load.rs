@@ -300,31 +300,30 @@ impl Generator {
             // Without a sender there is nobody left to wait for.
             let _ = stage.wait_for(|stage| *stage >= Stage::Abort).await;
         };
-        tokio::pin!(given_up);
-        loop {
-            tokio::select! {
-                biased;
-                arrival = self.due.recv() => match arrival {
-                    Some(arrival) => self.fire(arrival),
-                    None => break,
-                },
-                () = &mut given_up => break,
-            }
-            while self.operations.try_join_next().is_some() {}
-        }
         tokio::select! {
-            () = async { while self.operations.join_next().await.is_some() {} } => {}
-            () = &mut given_up => {}
+            biased;
+            () = self.attend() => {}
+            () = given_up => {}
         }
         // Operations that are given up record themselves as they are dropped; so do arrivals nobody attended to.
         self.operations.shutdown().await;
         while let Some(arrival) = self.due.recv().await {
-            drop(self.arrive(arrival));
+            self.arrive(arrival).not_sent(Op::ABORTED);
         }
+    }
+
+    /// Lets every operation begin when it is due, and waits for the last of them to end.
+    async fn attend(&mut self) {
+        while let Some(arrival) = self.due.recv().await {
+            self.fire(arrival);
+            while self.operations.try_join_next().is_some() {}
+        }
+        while self.operations.join_next().await.is_some() {}
     }
 
     fn arrive(&mut self, arrival: Arrival) -> InFlight {
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.shared.tally.lock().expect("no holder panics").arrived();
         let name = &self.shared.operations[arrival.operation].name;
         InFlight {
             key: format!("{name}-{}-{}", self.shared.key_part, arrival.number),
@@ -341,8 +340,8 @@ impl Generator {
         let full = self.shared.in_flight.load(Ordering::Relaxed) >= self.shared.in_flight_max;
         let operation = self.arrive(arrival);
         if full {
-            let lag_us = self.shared.now_us().saturating_sub(arrival.intended_us);
-            operation.not_sent(if lag_us > LATE_US { Op::LATE } else { Op::DROPPED }, lag_us);
+            let lag_us = operation.reached();
+            operation.not_sent(if lag_us > LATE_US { Op::LATE } else { Op::DROPPED });
         } else {
             self.operations.spawn(operation.perform());
         }
@@ -387,8 +386,7 @@ impl InFlight {
         let shared = self.shared.clone();
         let operation = &shared.operations[self.arrival.operation];
         let rendered = operation.render(&self.key, &self.values);
-        let sent_us = shared.now_us();
-        let lag_us = sent_us.saturating_sub(self.arrival.intended_us);
+        let lag_us = self.reached();
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(message) => {
@@ -398,23 +396,26 @@ impl InFlight {
                         operation.name
                     ));
                 }
-                return self.not_sent(Op::LATE, lag_us);
+                return self.not_sent(Op::LATE);
             }
         };
-        self.sent_us = Some(sent_us);
-        shared.tally.lock().expect("no holder panics").arrived(lag_us);
+        self.sent_us = Some(self.arrival.intended_us + lag_us);
         let outcome = operation.perform(&shared.client, &rendered, &mut self.course).await;
         self.outcome = Some(outcome);
     }
 
+    /// The generator is done with the arrival, however it goes on; gives how late that is, and notes it.
+    fn reached(&self) -> u64 {
+        let lag_us = self.shared.now_us().saturating_sub(self.arrival.intended_us);
+        self.shared.tally.lock().expect("no holder panics").lagged(lag_us);
+        lag_us
+    }
+
     /// Ends an operation for which no attempt was made: it certainly had no effect.
-    fn not_sent(mut self, error: &'static str, lag_us: u64) {
-        let mut tally = self.shared.tally.lock().expect("no holder panics");
-        tally.arrived(lag_us);
+    fn not_sent(mut self, error: &'static str) {
         if error == Op::DROPPED {
-            tally.dropped();
+            self.shared.tally.lock().expect("no holder panics").dropped();
         }
-        drop(tally);
         self.course.error = Some(error.into());
         self.outcome = Some(Outcome::Fail);
     }

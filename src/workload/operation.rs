@@ -13,6 +13,9 @@ use super::values::plain;
 use crate::history::{Fields, Op, Outcome};
 use crate::system::definition::{OperationDefinition, Retry, ValueSource};
 
+/// So much of what is wrong with a rule is recorded, with every operation.
+const RULE_ERROR_CHARACTERS: usize = 120;
+
 /// An operation's definition, compiled.
 #[derive(Debug)]
 pub struct Operation {
@@ -168,6 +171,8 @@ impl Operation {
         let mut error = None;
         let mut holds = |rule: &Expression| {
             rule.holds(answer).unwrap_or_else(|message| {
+                // The message may quote the answer, whole.
+                let message: String = message.chars().take(RULE_ERROR_CHARACTERS).collect();
                 error.get_or_insert(Cow::Owned(format!("rule: {message}")));
                 false
             })

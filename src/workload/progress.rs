@@ -70,9 +70,13 @@ impl Tally {
         }
     }
 
-    /// An arrival, and how late the generator was for it.
-    pub fn arrived(&mut self, lag_us: u64) {
+    /// An arrival.
+    pub fn arrived(&mut self) {
         self.arrivals += 1;
+    }
+
+    /// How late the generator was for an arrival.
+    pub fn lagged(&mut self, lag_us: u64) {
         self.lag.saturating_record(lag_us);
     }
 
@@ -170,9 +174,11 @@ mod tests {
     fn the_summary_tells_the_lag() {
         let mut tally = Tally::new(["buy".to_owned()].into_iter());
         for _ in 0..199 {
-            tally.arrived(50);
+            tally.arrived();
+            tally.lagged(50);
         }
-        tally.arrived(9_000);
+        tally.arrived();
+        tally.lagged(9_000);
         tally.dropped();
         let summary = tally.summary();
         assert_eq!((summary.arrivals, summary.dropped, summary.lag_p99_us), (200, 1, 50));

@@ -132,6 +132,9 @@ impl Request {
     pub fn render(&self, variables: Variables) -> Result<Rendered, String> {
         let context = Value::from(variables);
         let path = self.text(&self.path, &context)?;
+        if !path.starts_with('/') {
+            return Err(format!("`{path}` is no path: it does not start with a slash"));
+        }
         let uri = path
             .parse()
             .map_err(|err| format!("`{path}` is no path ({err}); the filter `urlencode` may help"))?;
@@ -416,6 +419,8 @@ mod tests {
     fn a_value_that_does_not_fit_is_an_error_not_a_request() {
         let request = compile(json!({"path": "/{{ account }}"})).unwrap();
         assert!(request.render(variables()).unwrap_err().contains("urlencode"));
+        let request = compile(json!({"path": "{{ account }}"})).unwrap();
+        assert!(request.render(variables()).unwrap_err().contains("slash"));
         let request = compile(json!({"body": "{{ key }}"})).unwrap();
         assert!(request.render(Variables::new()).is_err(), "a missing variable");
     }
