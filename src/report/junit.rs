@@ -59,7 +59,8 @@ fn suite(suite: &Suite<'_>) -> TestSuite {
         ("run-again", clean(&verdict.again)),
         ("defects", clean(&verdict.defects.join(", "))),
     ];
-    rendered.add_properties(properties.map(|(name, value)| Property::new(name, value)));
+    let told = properties.into_iter().filter(|(_, value)| !value.is_empty());
+    rendered.add_properties(told.map(|(name, value)| Property::new(name, value)));
     rendered.add_test_cases(verdict.assertions.iter().map(|assertion| case(&name, assertion)));
     rendered.add_test_cases(run_case(&name, verdict));
     rendered

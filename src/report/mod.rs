@@ -28,6 +28,10 @@ mod text;
 mod words;
 
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;

@@ -117,7 +117,10 @@ fn recovery(page: &mut String, verdict: &Verdict) {
 
 fn faults(page: &mut String, plan: &Plan, verdict: &Verdict) {
     if verdict.faults.is_empty() {
-        page.push_str("No fault was planned.\n\n");
+        page.push_str(match plan.faults.is_empty() {
+            true => "No fault was planned.\n\n",
+            false => "No fault was injected: the run ended before.\n\n",
+        });
         return;
     }
     page.push_str("| fault | planned | effect measured | heal measured | receipt |\n|---|---|---|---|---|\n");
@@ -189,7 +192,7 @@ fn fenced(page: &mut String, content: &str) {
 /// or a link.
 fn escape(data: &str) -> String {
     let mut escaped = String::new();
-    let data = shorten(&clean(data), PIECE_CHARS);
+    let data = shorten(clean(data).trim_start(), PIECE_CHARS);
     let mut previous = ' ';
     for c in data.chars() {
         match c {
@@ -204,7 +207,7 @@ fn escape(data: &str) -> String {
             }
             '/' if previous == ':' => escaped.push_str("<!-- -->/"),
             '.' if previous.eq_ignore_ascii_case(&'w') => escaped.push_str("<!-- -->."),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '|' | '~' | '$' | '^' => {
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '|' | '~' | '$' | '^' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
@@ -215,17 +218,16 @@ fn escape(data: &str) -> String {
     block_free(escaped)
 }
 
-/// Text whose first character would start a list, a rule or a heading stays text.
+/// Text whose beginning would start a list, a rule or a heading stays text.
 fn block_free(text: String) -> String {
-    let starts_block = text.starts_with(['-', '+', '=']) || text.starts_with(|c: char| c.is_ascii_digit());
-    match starts_block {
-        true => match text.find(|c: char| !c.is_ascii_digit()) {
-            Some(0) => format!("\\{text}"),
-            Some(at) if text[at..].starts_with(['.', '\\']) && text[at..].starts_with('.') => {
-                format!("{}\\{}", &text[..at], &text[at..])
-            }
-            _ => text,
-        },
+    if text.starts_with(['-', '+', '=']) {
+        return format!("\\{text}");
+    }
+    let number_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(number_end);
+    let is_item = !number.is_empty() && rest.starts_with(['.', ')']) && !rest[1..].starts_with(|c: char| c != ' ');
+    match is_item {
+        true => format!("{number}\\{rest}"),
         false => text,
     }
 }
@@ -244,7 +246,10 @@ mod tests {
         );
         assert_eq!(escape("- item"), "\\- item");
         assert_eq!(escape("1. item"), "1\\. item");
-        assert_eq!(escape("12 of 13"), "12 of 13");
+        assert_eq!(escape("2) item"), "2\\) item");
+        assert_eq!(escape("12 of 13, 2.2 s"), "12 of 13, 2.2 s");
+        assert_eq!(escape("2.2 s"), "2.2 s");
+        assert_eq!(escape("[a](b)"), "\\[a\\](b)");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) const LEFT: f64 = 132.0;
 /// Where it ends.
 pub(super) const RIGHT: f64 = WIDTH - 18.0;
 /// Room below a plot for the labels of the time axis.
-pub(super) const AXIS_HEIGHT: f64 = 34.0;
+pub(super) const AXIS_HEIGHT: f64 = 42.0;
 
 /// Where time lies on the page.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +89,9 @@ impl Plot {
             @for tick in self.time.ticks() {
                 @let x = self.time.x(tick);
                 line.axis x1=(n(x)) x2=(n(x)) y1=(n(self.bottom())) y2=(n(self.bottom() + 5.0)) {}
-                text.tick x=(n(x)) y=(n(self.bottom() + 18.0)) text-anchor="middle" { (seconds(tick)) }
+                text.tick x=(n(x)) y=(n(self.bottom() + 18.0)) text-anchor="middle" { (text::trim(tick / 1_000.0, 1)) }
             }
-            text.tick x=(n(LEFT - 8.0)) y=(n(self.bottom() + 18.0)) text-anchor="end" { "since load began" }
+            text.tick x=(n((LEFT + RIGHT) / 2.0)) y=(n(self.bottom() + 34.0)) text-anchor="middle" { "seconds since the load began" }
         }
     }
 
@@ -227,11 +227,6 @@ pub(super) fn row_label(y: f64, label: &str) -> Markup {
 /// A coordinate, to a tenth of a unit.
 pub(super) fn n(number: f64) -> String {
     text::trim(number, 1)
-}
-
-/// A tick of the time axis.
-fn seconds(ms: f64) -> String {
-    format!("{} s", text::trim(ms / 1_000.0, 1))
 }
 
 /// The least of 1, 2, 5, 10, 20, ... that is no smaller.

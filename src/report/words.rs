@@ -11,7 +11,7 @@ pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not t
 
 /// How the operations are counted, said under the figures.
 pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at which its customer arrived (its intended time), and its latency counts from \
-     there, retries and waiting included. Only `ok` is success: `info` (nobody knows whether it happened) and `fail` (proven \
+     there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
      to have had no effect, dropped arrivals included) count against it.";
 
 /// `pass`, `fail`, `inconclusive`.
@@ -99,7 +99,11 @@ pub(super) fn answer(verdict: &Verdict) -> String {
         "aborted" => format!("Not answered: the run was aborted{}.", because(verdict)),
         "interrupted" => format!("Not answered: the run was interrupted{}.", because(verdict)),
         "pass" => format!("Yes: {} held{}.", all(total), recovery_clause(verdict)),
-        "fail" => format!("No: {}.", named(verdict, Judgement::Fail, "did not hold")),
+        "fail" => format!(
+            "No: {}{}.",
+            named(verdict, Judgement::Fail, "did not hold"),
+            in_doubt(verdict)
+        ),
         _ => match verdict
             .assertions
             .iter()
@@ -118,6 +122,14 @@ fn all(total: u64) -> String {
     match total {
         1 => "the one assertion".to_owned(),
         total => format!("all {} assertions", count(total)),
+    }
+}
+
+fn in_doubt(verdict: &Verdict) -> String {
+    let is_doubt = |assertion: &&Assertion| assertion.finding.verdict == Judgement::Inconclusive;
+    match verdict.assertions.iter().filter(is_doubt).count() as u64 {
+        0 => String::new(),
+        number => format!("; {} could not be judged", count(number)),
     }
 }
 
@@ -179,7 +191,7 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
     let time = |measured: Option<f64>, none: &str| match (measured, recovery.censored) {
         (Some(ms), false) => duration(ms),
         (Some(ms), true) => format!("more than {}", duration(ms)),
-        (None, true) => "not within the load".to_owned(),
+        (None, true) => "not over when the load ended".to_owned(),
         (None, false) => none.to_owned(),
     };
     let mut figures = vec![

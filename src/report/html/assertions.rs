@@ -16,7 +16,8 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                 p.note { "Nothing was judged." }
             } @else {
                 p.note { (tally(&page.verdict.assertions)) }
-                @for assertion in assertions { (one(assertion)) }
+                @for assertion in assertions.iter().filter(|a| a.finding.verdict != Judgement::Pass) { (one(assertion)) }
+                (passed(&assertions))
             }
         }
     }
@@ -30,6 +31,36 @@ fn tally(assertions: &[Assertion]) -> String {
         count(number(Judgement::Inconclusive)),
         count(number(Judgement::Pass))
     )
+}
+
+/// What held, a row each: there is nothing to explain.
+fn passed(assertions: &[&Assertion]) -> Markup {
+    let passed: Vec<_> = assertions
+        .iter()
+        .filter(|a| a.finding.verdict == Judgement::Pass)
+        .collect();
+    html! {
+        @if !passed.is_empty() {
+            div.wide { table {
+                thead { tr { th { "held" } th { "assertion" } th { "what was found" } th { "kind" } th.number { "samples" } } }
+                tbody {
+                    @for assertion in passed {
+                        @let finding = &assertion.finding;
+                        tr {
+                            td { (badge(finding.verdict)) }
+                            th scope="row" { (clean(&assertion.name)) }
+                            td {
+                                (clean(&finding.detail))
+                                @for line in words::evidence(assertion, Finding::EVIDENCE_MAX).0 { br; code { (line) } }
+                            }
+                            td { (words::kind(assertion.kind)) ": " (words::kind_meaning(assertion.kind)) }
+                            td.number { (count(finding.samples)) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
 }
 
 fn one(assertion: &Assertion) -> Markup {

@@ -1,24 +1,24 @@
-//! The curves: success and latency of each operation, the load, the gauges.
+//! The curves of each operation: success and latency.
 
 use maud::{Markup, html};
 
 use super::Page;
 use crate::plan::{Measure, Probe};
-use crate::report::series::{GaugeSeries, LoadSeries, OperationSeries, Tally};
-use crate::report::svg::{self, AXIS_HEIGHT, LEFT, Plot, RIGHT, TimeAxis, n, nice_ceiling};
+use crate::report::series::{OperationSeries, Tally};
+use crate::report::svg::{self, AXIS_HEIGHT, LEFT, Plot, RIGHT, TimeAxis, n};
 use crate::report::text::{clean, count, duration, instant, percent_of, trim};
 use crate::report::words;
-use crate::system::definition::Unit;
 
 const SUCCESS_HEIGHT: f64 = 92.0;
 const LATENCY_HEIGHT: f64 = 120.0;
 /// Above the latencies: where a quantile lies that was never served.
-const UNSERVED_HEIGHT: f64 = 16.0;
-const SMALL_HEIGHT: f64 = 84.0;
+const UNSERVED_HEIGHT: f64 = 14.0;
+/// Between that strip and the latencies.
+const UNSERVED_GAP: f64 = 8.0;
 /// Between two plots of a drawing.
-const GAP: f64 = 30.0;
+pub(super) const GAP: f64 = 30.0;
 /// Room above a plot for its title.
-const TITLE: f64 = 24.0;
+pub(super) const TITLE: f64 = 24.0;
 
 pub(super) fn operations(page: &Page<'_>, operations: &[OperationSeries]) -> Markup {
     html! {
@@ -38,7 +38,7 @@ fn one(page: &Page<'_>, index: usize, series: &OperationSeries) -> Markup {
     };
     let latency = Plot {
         time,
-        top: success.bottom() + GAP + UNSERVED_HEIGHT,
+        top: success.bottom() + GAP + UNSERVED_HEIGHT + UNSERVED_GAP,
         height: LATENCY_HEIGHT,
     };
     let content = html! {
@@ -98,7 +98,7 @@ pub(super) fn quantile(ms: Option<f64>) -> String {
 }
 
 /// Each bin's start and end on the page with a value of it.
-fn binned<'a, T>(
+pub(super) fn binned<'a, T>(
     plot: &'a Plot,
     bin_ms: u64,
     bins: &'a [T],
@@ -129,7 +129,7 @@ fn success_plot(page: &Page<'_>, plot: &Plot, series: &OperationSeries) -> Marku
 }
 
 /// The gate's probes of some measure: the bounds to draw.
-fn probes_of<'a>(page: &'a Page<'_>, wanted: impl Fn(&Measure) -> bool) -> Vec<&'a Probe> {
+pub(super) fn probes_of<'a>(page: &'a Page<'_>, wanted: impl Fn(&Measure) -> bool) -> Vec<&'a Probe> {
     page.plan
         .gate
         .probes
@@ -138,7 +138,7 @@ fn probes_of<'a>(page: &'a Page<'_>, wanted: impl Fn(&Measure) -> bool) -> Vec<&
         .collect()
 }
 
-fn bound_line(page: &Page<'_>, plot: &Plot, y: f64, probe: &Probe) -> Markup {
+pub(super) fn bound_line(page: &Page<'_>, plot: &Plot, y: f64, probe: &Probe) -> Markup {
     html! {
         line.bound x1=(n(LEFT)) x2=(n(RIGHT)) y1=(n(y)) y2=(n(y)) {
             title { (clean(&probe.name)) ": " (words::bound(page.plan, probe)) }
@@ -204,171 +204,36 @@ fn latency_plot(page: &Page<'_>, plot: &Plot, series: &OperationSeries) -> Marku
         .flat_map(|tally| [tally.p50_ms, tally.p99_ms])
         .flatten();
     let decades = Decades::of(values.chain(bounds.iter().map(|probe| probe.tolerance.value)));
+    let strip = plot.top - UNSERVED_GAP - UNSERVED_HEIGHT;
     let line = |of: fn(&Tally) -> Option<f64>| {
         let y = |ms: f64| match ms.is_infinite() {
-            true => plot.top - UNSERVED_HEIGHT / 2.0,
+            true => strip + UNSERVED_HEIGHT / 2.0,
             false => plot.y(decades.share(ms)),
         };
         svg::steps(binned(plot, series.bin_ms, &series.bins, |tally| of(tally).map(y)))
     };
     html! {
-        rect.unserved x=(n(LEFT)) y=(n(plot.top - UNSERVED_HEIGHT)) width=(n(RIGHT - LEFT)) height=(n(UNSERVED_HEIGHT)) {}
-        text.tick x=(n(LEFT - 8.0)) y=(n(plot.top - 5.0)) text-anchor="end" { "not ok" }
+        rect.unserved x=(n(LEFT)) y=(n(strip)) width=(n(RIGHT - LEFT)) height=(n(UNSERVED_HEIGHT)) {}
+        text.tick x=(n(LEFT - 8.0)) y=(n(strip + 11.0)) text-anchor="end" { "not ok" }
         (plot.frame(&decades.grid()))
         (plot.fault_bands(page.timeline))
         @for probe in bounds { (bound_line(page, plot, plot.y(decades.share(probe.tolerance.value)), probe)) }
-        path.p99 d=(line(|tally| tally.p99_ms)) {}
         path.p50 d=(line(|tally| tally.p50_ms)) {}
-        @let y = plot.top - UNSERVED_HEIGHT - 8.0;
+        path.p99 d=(line(|tally| tally.p99_ms)) {}
+        @let y = strip - 8.0;
         text.plot-title x=(n(LEFT)) y=(n(y)) { "latency from the intended time, log scale" }
         (legend(y, &[("p50", "p50 (median)"), ("p99", "p99")]))
     }
 }
 
 /// Samples of lines with their names, from the right.
-fn legend(y: f64, entries: &[(&str, &str)]) -> Markup {
+pub(super) fn legend(y: f64, entries: &[(&str, &str)]) -> Markup {
     const ENTRY: f64 = 150.0;
     html! {
         @for (index, (class, name)) in entries.iter().enumerate() {
             @let x = RIGHT - ENTRY * (entries.len() - index) as f64;
             line class=(class) x1=(n(x)) x2=(n(x + 34.0)) y1=(n(y - 4.0)) y2=(n(y - 4.0)) {}
             text.plot-title x=(n(x + 42.0)) y=(n(y)) { (name) }
-        }
-    }
-}
-
-pub(super) fn load(page: &Page<'_>, series: &LoadSeries) -> Markup {
-    let time = TimeAxis::new(page.timeline);
-    let arrivals = Plot {
-        time,
-        top: TITLE,
-        height: SMALL_HEIGHT,
-    };
-    let in_flight = Plot {
-        time,
-        top: arrivals.bottom() + GAP,
-        height: SMALL_HEIGHT,
-    };
-    let per_s = |number: u64| number as f64 * 1_000.0 / series.bin_ms as f64;
-    let rate_max = nice_ceiling(series.arrivals.iter().copied().max().map_or(0.0, per_s));
-    let flight_max = nice_ceiling(series.in_flight.iter().copied().max().unwrap_or(0) as f64);
-    let curve = |plot: &Plot, values: &[u64], scale: &dyn Fn(u64) -> f64| {
-        svg::steps(binned(plot, series.bin_ms, values, |&value| Some(plot.y(scale(value)))))
-    };
-    let dropped: u64 = series.dropped.iter().sum();
-    let content = html! {
-        (arrivals.frame(&grid(rate_max, "/s")))
-        (arrivals.fault_bands(page.timeline))
-        path.arrivals d=(curve(&arrivals, &series.arrivals, &|value| per_s(value) / rate_max)) {}
-        path.dropped d=(curve(&arrivals, &series.dropped, &|value| per_s(value) / rate_max)) {}
-        text.plot-title x=(n(LEFT)) y=(n(arrivals.top - 8.0)) { "arrivals per second, all operations" }
-        (legend(arrivals.top - 8.0, &[("arrivals", "arrived"), ("dropped", "dropped")]))
-        (in_flight.frame(&grid(flight_max, "")))
-        (in_flight.fault_bands(page.timeline))
-        path.in-flight d=(curve(&in_flight, &series.in_flight, &|value| value as f64 / flight_max)) {}
-        text.plot-title x=(n(LEFT)) y=(n(in_flight.top - 8.0)) { "operations in flight at the end of each bin" }
-        (in_flight.time_labels())
-    };
-    let description = format!(
-        "Up to {} arrivals per second and {} operations in flight. {} arrivals were dropped.",
-        trim(series.arrivals.iter().copied().max().map_or(0.0, per_s), 0),
-        count(series.in_flight.iter().copied().max().unwrap_or(0)),
-        count(dropped)
-    );
-    html! {
-        section {
-            h2 { "The load" }
-            figure {
-                (svg::drawing("load", in_flight.bottom() + AXIS_HEIGHT, "Arrivals and operations in flight", &description, content))
-                figcaption {
-                    "Open loop: arrivals do not wait for answers. Bins of " (duration(series.bin_ms as f64)) ". At most "
-                    (count(page.plan.workload.in_flight_max as u64)) " operations in flight; an arrival beyond that is dropped and "
-                    "counts as the system's failure. " (count(dropped)) " were dropped."
-                }
-            }
-        }
-    }
-}
-
-/// Nothing, half and all of a scale.
-fn grid(max: f64, unit: &str) -> Vec<(f64, String)> {
-    [0.0, 0.5, 1.0]
-        .map(|share| (share, format!("{}{unit}", trim(max * share, 2))))
-        .into()
-}
-
-pub(super) fn gauges(page: &Page<'_>, gauges: &[GaugeSeries]) -> Markup {
-    html! {
-        @if !gauges.is_empty() {
-            section {
-                h2 { "Gauges" }
-                @for (index, series) in gauges.iter().enumerate() { (gauge(page, index, series)) }
-            }
-        }
-    }
-}
-
-fn gauge(page: &Page<'_>, index: usize, series: &GaugeSeries) -> Markup {
-    let definition = page.plan.system.metrics.get(&series.metric);
-    let unit = match definition.map(|definition| definition.unit) {
-        Some(Unit::Ms) => " ms",
-        _ => "",
-    };
-    let bounds = probes_of(
-        page,
-        |measure| matches!(measure, Measure::Metric { metric, .. } if *metric == series.metric),
-    );
-    let greatest = bounds
-        .iter()
-        .map(|probe| probe.tolerance.value)
-        .chain(series.max)
-        .fold(0.0, f64::max);
-    let max = nice_ceiling(greatest);
-    let plot = Plot {
-        time: TimeAxis::new(page.timeline),
-        top: TITLE,
-        height: SMALL_HEIGHT,
-    };
-    let line = series
-        .points
-        .iter()
-        .map(|&(at_ms, value)| (plot.time.x(at_ms), value.map(|value| plot.y(value / max))));
-    let drained = page
-        .plan
-        .system
-        .backlogs
-        .iter()
-        .find(|backlog| backlog.metric == series.metric);
-    let name = clean(&series.metric);
-    let content = html! {
-        (plot.frame(&grid(max, unit)))
-        (plot.fault_bands(page.timeline))
-        @for probe in bounds { (bound_line(page, &plot, plot.y(probe.tolerance.value / max), probe)) }
-        path.gauge d=(svg::polyline(line)) {}
-        text.plot-title x=(n(LEFT)) y=(n(plot.top - 8.0)) { (name) }
-        (plot.time_labels())
-    };
-    let missing = series.points.iter().filter(|(_, value)| value.is_none()).count() as u64;
-    let description = match series.max {
-        Some(max) => format!(
-            "{} readings, at most {}{unit}.",
-            count(series.points.len() as u64),
-            trim(max, 2)
-        ),
-        None => "No reading could be had.".to_owned(),
-    };
-    html! {
-        figure {
-            h3 { (name) @if let Some(definition) = definition { @if !definition.title.is_empty() { ": " (clean(&definition.title)) } } }
-            (svg::drawing(&format!("gauge-{index}"), plot.bottom() + AXIS_HEIGHT, &format!("Gauge {name}"), &description, content))
-            figcaption {
-                (description)
-                @if series.readings_per_point > 1 { " Each point is the greatest of " (series.readings_per_point) " readings." }
-                @if missing > 0 { " Gaps: " (count(missing)) " points without a reading; a failed reading is no zero." }
-                @if let Some(backlog) = drained {
-                    " A backlog: under load it counts as drained at " (trim(backlog.drained, 2)) " or below."
-                }
-            }
         }
     }
 }

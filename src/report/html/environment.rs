@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
-use super::{Page, timestamp};
+use super::{Page, names};
 use crate::event::{Entry, Event};
 use crate::plan::{Bound, Plan, Probe};
 use crate::report::terminal::told;
@@ -34,7 +34,7 @@ fn asked(page: &Page<'_>) -> Markup {
                 (probes(plan, &plan.during))
             }
             @if !plan.invariants.is_empty() {
-                p { strong { "Invariants: " } (words_of(&plan.invariants)) }
+                p { strong { "Invariants: " } (names(&plan.invariants)) }
             }
             p { strong { "Tolerated loss: " } (tolerated(plan)) }
         }
@@ -79,11 +79,6 @@ fn tolerated(plan: &Plan) -> String {
     }
 }
 
-fn words_of(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| clean(name)).collect();
-    crate::report::text::list(&names)
-}
-
 fn controls(page: &Page<'_>) -> Markup {
     let controls = &page.plan.negative_controls;
     html! {
@@ -123,7 +118,7 @@ fn environment(page: &Page<'_>) -> Markup {
         .collect();
     let defects = match verdict.defects.as_slice() {
         [] => "none".to_owned(),
-        defects => words_of(defects),
+        defects => names(defects),
     };
     html! {
         section {
@@ -137,7 +132,7 @@ fn environment(page: &Page<'_>) -> Markup {
                 (fact("replicas", html! { (replicas.join(", ")) }))
                 (fact("defects switched on", html! { (defects) }))
                 (fact("exit code", html! { (verdict.exit_code) }))
-                @if !plan.experiment.tags.is_empty() { (fact("tags", html! { (words_of(&plan.experiment.tags)) })) }
+                @if !plan.experiment.tags.is_empty() { (fact("tags", html! { (names(&plan.experiment.tags)) })) }
                 @for (name, value) in &plan.configuration {
                     (fact("configuration", html! { code { (clean(name)) " = " (clean(value)) } }))
                 }
@@ -168,6 +163,14 @@ fn again(page: &Page<'_>) -> Markup {
     }
 }
 
+/// The wall clock, to the millisecond. The date stands at the top of the page.
+fn clock(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(instant) => instant.strftime("%H:%M:%S%.3f").to_string(),
+        Err(_) => "–".to_owned(),
+    }
+}
+
 /// The log of the run, for whoever wants to know in which order things happened.
 pub(super) fn happenings(page: &Page<'_>) -> Markup {
     let told: Vec<(&Entry, String)> = page
@@ -181,12 +184,12 @@ pub(super) fn happenings(page: &Page<'_>) -> Markup {
             section.happenings {
                 h2 { "What happened, in order" }
                 div.wide { table.log {
-                    thead { tr { th { "since load began" } th { "by the clock" } th { "event" } } }
+                    thead { tr { th { "since load began" } th { "by the clock, UTC" } th { "event" } } }
                     tbody {
                         @for (entry, text) in told.iter().take(HAPPENINGS_MAX) {
                             tr {
                                 td.number { (instant(entry.at_us as f64 / 1_000.0)) }
-                                td { (timestamp(entry.unix_ms).unwrap_or_default()) }
+                                td.number { (clock(entry.unix_ms)) }
                                 td { (text) }
                             }
                         }

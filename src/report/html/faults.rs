@@ -42,8 +42,10 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     html! {
         section {
             h2 { "Faults" }
-            @if page.verdict.faults.is_empty() {
+            @if page.plan.faults.is_empty() {
                 p.note { "No fault was planned: this run shows the system at rest." }
+            } @else if page.verdict.faults.is_empty() {
+                p.note { "No fault was injected: the run ended before." }
             }
             @for (index, fault) in page.verdict.faults.iter().enumerate() {
                 (one(page, index, fault))

@@ -7,7 +7,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::series::{self, Timeline};
-use super::text::clean;
+use super::text::{clean, list};
 use super::{svg, words};
 use crate::event::Entry;
 use crate::history::load::History;
@@ -18,6 +18,7 @@ mod assertions;
 mod charts;
 mod environment;
 mod faults;
+mod load;
 mod timeline;
 mod traffic;
 
@@ -54,20 +55,22 @@ pub fn render(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[E
             main {
                 (assertions::section(&page))
                 (faults::recovery(&page))
-                (timeline::section(&page))
-                @if history.ops.is_empty() {
-                    p.note { "No operation was recorded, so there is nothing to draw of the load." }
+                @if history.ops.is_empty() && history.samples.is_empty() {
+                    p.note { "The run ended before there was any load, so there is nothing to draw." }
                 } @else {
+                    (timeline::section(&page))
                     (traffic::section(&page, &operations, &load))
                     (charts::operations(&page, &operations))
-                    (charts::load(&page, &load))
+                    (load::load(&page, &load))
+                    (load::gauges(&page, &gauges))
                 }
-                (charts::gauges(&page, &gauges))
                 (faults::section(&page))
                 (environment::sections(&page))
                 (environment::happenings(&page))
             }
-            footer { p { (words::HOW_COUNTED) } }
+            footer {
+                p { (words::HOW_COUNTED) }
+            }
         },
     )
 }
@@ -95,6 +98,18 @@ fn document(title: &str, body: Markup) -> String {
 }
 
 impl Page<'_> {
+    /// What normal means and what was broken, in one line.
+    fn asked(&self) -> String {
+        let steady = clean(&self.plan.gate.title);
+        match self.plan.faults.as_slice() {
+            [] => format!("Asked: {steady}. No fault was planned."),
+            faults => {
+                let faults: Vec<String> = faults.iter().map(|fault| clean(&fault.name)).collect();
+                format!("Asked: {steady}. Faults planned: {}.", list(&faults))
+            }
+        }
+    }
+
     fn header(&self) -> Markup {
         let outcome = words::outcome(self.verdict);
         let experiment = &self.plan.experiment;
@@ -103,7 +118,8 @@ impl Page<'_> {
                 p.stamp {
                     span.badge { span aria-hidden="true" { (words::glyph(self.verdict.verdict, true)) } " " (outcome) }
                     span { "experiment " strong { (clean(&self.verdict.experiment)) } }
-                    span { "system " (clean(&self.plan.system.title)) }
+                    span { "system " strong { (clean(&self.plan.system.title)) } }
+                    span { "seed " strong { (self.verdict.seed) } }
                     @if let Some(started) = self.events.first().and_then(|entry| timestamp(entry.unix_ms)) {
                         span { (started) }
                     }
@@ -112,7 +128,11 @@ impl Page<'_> {
                 @if !experiment.description.is_empty() {
                     p.asked { (clean(&experiment.description)) }
                 }
+                p.asked { (self.asked()) }
                 p.answer { (words::answer(self.verdict)) }
+                @if !self.verdict.defects.is_empty() {
+                    p { strong { "Defects switched on: " } (names(&self.verdict.defects)) ". This run says nothing of the system without them." }
+                }
                 @if let Some(problem) = &self.verdict.problem {
                     (lines(problem))
                 }
@@ -120,9 +140,16 @@ impl Page<'_> {
                     p { strong { "Left behind on the machine:" } }
                     ul.evidence { @for leftover in &self.verdict.leftovers { li { (clean(leftover)) } } }
                 }
+                p.sign-off { span { "Decision:" } span { "Name:" } span { "Date:" } }
             }
         }
     }
+}
+
+/// Names from a file or a system, as a list in a sentence.
+fn names(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| clean(name)).collect();
+    list(&names)
 }
 
 /// Text of several lines, as it was.

@@ -27,7 +27,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
             figure {
                 (svg::drawing("timeline", plot.bottom() + AXIS_HEIGHT, "The run on one time axis", &describe(page), rows.draw(&plot)))
                 figcaption {
-                    "Hatched: a fault in force, from its measured effect to its measured heal. ▽ marks the planned start. "
+                    "Hatched: a fault in force, from its measured effect to its measured heal. The small triangle marks the planned start. "
                     "The same bands lie behind every chart below; the dotted line is the moment of recovery."
                 }
             }

@@ -74,7 +74,7 @@ fn numbers(tally: &Tally) -> Markup {
         td.number { (count(counts.ok)) }
         td.number { (count(counts.fail)) }
         td.number { (count(counts.info)) }
-        td.number { (percent(counts.ok, counts.total())) }
+        td.number { @if counts.total() > 0 { (percent(counts.ok, counts.total())) } @else { "–" } }
         td.number { (quantile(tally.p50_ms)) }
         td.number { (quantile(tally.p99_ms)) }
     }
@@ -91,7 +91,7 @@ fn generator(page: &Page<'_>, load: &LoadSeries, summary: Option<&LoadSummary>) 
     });
     let dropped: u64 = load.dropped.iter().sum();
     format!(
-        "Arrivals are {arrivals}. {} found the in-flight cap full and count as fail.{lag}",
+        "A quantile is \"not ok\" where it lies among operations that did not end ok. Arrivals are {arrivals}; {} found the in-flight cap full and count as fail.{lag}",
         count(dropped)
     )
 }

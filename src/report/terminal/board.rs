@@ -104,13 +104,16 @@ impl Board {
         }
     }
 
-    /// The phase that is on, in words, with its budget.
+    /// The phase that is on, in words.
     pub fn headline(&self, style: &Style) -> String {
-        let Some((phase, budget_ms)) = self.phase else {
-            return style.paint(Paint::Bold, "starting");
-        };
-        let budget = budget_ms.map_or_else(String::new, |ms| format!(" of at most {}", duration(ms as f64)));
-        format!("{}{budget}", style.paint(Paint::Bold, words::phase(phase)))
+        let phase = self.phase.map_or("starting", |(phase, _)| words::phase(phase));
+        style.paint(Paint::Bold, phase)
+    }
+
+    /// How long that phase lasts at most, after the time that it has lasted.
+    pub fn budget(&self) -> String {
+        let budget_ms = self.phase.and_then(|(_, budget_ms)| budget_ms);
+        budget_ms.map_or_else(String::new, |ms| format!("of at most {}", duration(ms as f64)))
     }
 
     /// The lines below the phase.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::event::{Entry, Event};
+use super::text::duration;
+use super::words;
+use crate::event::{Entry, Event, Phase};
 use crate::plan::Plan;
 use crate::verdict::Verdict;
 
@@ -139,6 +141,8 @@ struct Live {
     lines: MultiProgress,
     head: Option<ProgressBar>,
     below: Vec<ProgressBar>,
+    /// The phase that is on, and since when.
+    phase: Option<(Phase, i64)>,
 }
 
 impl Live {
@@ -147,13 +151,15 @@ impl Live {
             lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
             head: None,
             below: Vec::new(),
+            phase: None,
         }
     }
 
     fn show(&mut self, entry: &Entry, board: &Board, style: &Style) {
         if let Some(told) = told::line(&entry.event).filter(|_| stays(&entry.event)) {
-            let _ = self.lines.println(marked(&told, style));
+            self.print(&told, style);
         }
+        self.tell_phase(entry, style);
         let is_new_phase = matches!(entry.event, Event::Phase { .. } | Event::Started { .. });
         let head = self.head.get_or_insert_with(|| {
             let head = self.lines.add(ProgressBar::new_spinner().with_style(head_style(style)));
@@ -164,7 +170,32 @@ impl Live {
             head.reset_elapsed();
         }
         head.set_message(board.headline(style));
+        head.set_prefix(board.budget());
         self.set_below(&board.lines(entry.at_us, style));
+    }
+
+    fn print(&self, told: &Told, style: &Style) {
+        let _ = self.lines.println(marked(told, style));
+    }
+
+    /// Once a phase is over, how long it took.
+    fn tell_phase(&mut self, entry: &Entry, style: &Style) {
+        let begun = match &entry.event {
+            Event::Phase { phase, .. } => Some((*phase, entry.unix_ms)),
+            Event::Started { .. } | Event::Judged { .. } => None,
+            _ => return,
+        };
+        if let Some((phase, since_ms)) = std::mem::replace(&mut self.phase, begun) {
+            let took = duration((entry.unix_ms - since_ms).max(0) as f64);
+            let text = style.paint(Paint::Dim, &format!("{} took {took}", words::phase_name(phase)));
+            self.print(
+                &Told {
+                    mark: Mark::Plain,
+                    text,
+                },
+                style,
+            );
+        }
     }
 
     fn set_below(&mut self, lines: &[String]) {
@@ -210,11 +241,12 @@ fn marked(told: &Told, style: &Style) -> String {
         Mark::Fault => (Paint::Fault, "⚡", "!"),
     };
     let glyph = if style.unicode { unicode } else { ascii };
-    format!("{} {}", style.paint(paint, glyph), told.text)
+    let line = format!("{} {}", style.paint(paint, glyph), told.text);
+    style.wrap(0, 2, &line).trim_end().to_owned()
 }
 
 fn head_style(style: &Style) -> ProgressStyle {
-    let template = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is right");
+    let template = ProgressStyle::with_template("{spinner} {msg}  {elapsed} {prefix}").expect("the template is right");
     match style.unicode {
         true => template,
         false => template.tick_chars("-\\|/-"),
