@@ -2,15 +2,15 @@
 
 use super::exit;
 use super::runner::block_on;
-use crate::system::docker;
+use crate::system::docker::{self, GcReport};
 
 /// Removes what dead runs left.
 pub fn gc(images: bool) -> u8 {
     block_on(async {
         match docker::gc(images).await {
             Ok(report) => {
-                println!("{report}");
-                exit::PASSED
+                print!("{}", told(&report));
+                if report.leftovers.is_empty() { exit::PASSED } else { exit::LEFTOVERS }
             }
             Err(error) => {
                 eprintln!("error: {error}");
@@ -18,6 +18,22 @@ pub fn gc(images: bool) -> u8 {
             }
         }
     })
+}
+
+fn told(report: &GcReport) -> String {
+    let mut lines = String::new();
+    let mut list = |what: &str, names: &[String]| {
+        if !names.is_empty() {
+            lines.push_str(&format!("{what}: {}\n", names.join(", ")));
+        }
+    };
+    list("removed what dead runs left", &report.removed_runs);
+    list("spared, alive", &report.spared_runs);
+    list("spared, of unknown state", &report.unknown_runs);
+    list("removed images", &report.removed_images);
+    list("images were not looked at", report.images_spared.as_slice());
+    list("could not be removed", &report.leftovers);
+    if lines.is_empty() { "nothing to remove\n".to_owned() } else { lines }
 }
 
 /// Says what this machine can do.

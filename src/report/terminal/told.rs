@@ -84,6 +84,8 @@ pub(in crate::report) fn line(event: &Event) -> Option<Told> {
             )
         }
         Event::Notice { text } => Told::new(Mark::Plain, clean(text)),
+        // The verdict block says it at the end, where it is not lost above the last lines of the load.
+        Event::Broken { .. } => None,
         Event::Interrupted { signal } => Told::new(
             Mark::Bad,
             format!("interrupted by {}: everything is being undone", clean(signal)),
