@@ -40,6 +40,11 @@ pub fn lock(name: &str) -> io::Result<Lock> {
     take(name, FlockArg::LockExclusive)
 }
 
+/// Waits for the lock of that name, and shares it with others that share it.
+pub fn lock_shared(name: &str) -> io::Result<Lock> {
+    take(name, FlockArg::LockShared)
+}
+
 /// Takes the lock of that name if nobody holds it.
 pub fn try_lock(name: &str) -> io::Result<Option<Lock>> {
     match take(name, FlockArg::LockExclusiveNonblock) {

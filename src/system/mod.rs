@@ -6,5 +6,6 @@
 pub mod cache;
 pub mod compose;
 pub mod definition;
+pub mod docker;
 pub mod engine;
 pub mod image;
