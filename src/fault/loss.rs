@@ -69,11 +69,11 @@ impl Fault for Loss<Target> {
         problems
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::inject(context, &self.from, &self.to, self.both_ways, Some(self.percent)).await
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::heal(context, self.both_ways, Some(self.percent)).await
     }
 }

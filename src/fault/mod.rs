@@ -25,8 +25,14 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Target;
 use crate::system::engine::{EngineError, RunningSystem};
 
+mod measured;
 mod network;
+mod path;
+mod process;
+mod sample;
 mod target;
+#[cfg(test)]
+mod test_double;
 
 pub use target::Acted;
 
@@ -131,6 +137,35 @@ pub struct FaultContext {
     pub acted: Acted,
     /// For random parts of a fault.
     pub seed: u64,
+    /// How long to look for an effect.
+    pub patience: Patience,
+}
+
+/// How long to look for an effect before it counts as not seen. Nothing is waited for that has been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// A process is gone or frozen after the engine was told.
+    pub halted: Duration,
+    /// A process has ended of its own will, its grace period included.
+    pub stopped: Duration,
+    /// A replica is ready after it was set going again.
+    pub ready: Duration,
+    /// A path is cut.
+    pub cut: Duration,
+    /// A path is open again.
+    pub open: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            halted: Duration::from_secs(5),
+            stopped: Duration::from_secs(60),
+            ready: Duration::from_secs(30),
+            cut: Duration::from_secs(1),
+            open: Duration::from_secs(2),
+        }
+    }
 }
 
 impl FaultContext {
@@ -142,6 +177,7 @@ impl FaultContext {
             ttl,
             acted: Acted::default(),
             seed,
+            patience: Patience::default(),
         }
     }
 }
@@ -151,7 +187,8 @@ impl FaultContext {
 pub struct Receipt {
     /// Whether the measurement shows what it should: the effect when injecting, its absence when healing.
     pub confirmed: bool,
-    /// From the command to the first measurement that showed it, in microseconds; absent if none did.
+    /// From the call of `inject` or `heal` to the first measurement that showed it, in microseconds; absent if none did.
+    /// It holds whatever had to be found out first, so that the effect was seen this long after the call.
     pub onset_us: Option<u64>,
     /// The replicas acted on.
     pub replicas: Vec<String>,
@@ -197,4 +234,64 @@ fn map_list<T, U, E>(list: &str, targets: &[T], map: &mut dyn FnMut(&str, &T) ->
 /// The default of a switch that is on unless said otherwise.
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_double::targets;
+
+    fn loss(percent: f64) -> FaultSpec<Target> {
+        FaultSpec::Loss(loss::Loss {
+            from: targets(&[1]),
+            to: targets(&[2]),
+            both_ways: false,
+            percent,
+        })
+    }
+
+    #[test]
+    fn a_share_that_cannot_be_shown_is_a_problem() {
+        for percent in [0.0, 100.0, -1.0, 0.01, f64::NAN] {
+            let problems = loss(percent).problems();
+            assert_eq!(problems.len(), 1, "{percent}");
+            assert_eq!(problems[0].path, "percent");
+        }
+        assert_eq!(loss(30.0).problems(), []);
+    }
+
+    #[test]
+    fn a_fault_on_nobody_is_a_problem() {
+        let kill = FaultSpec::Kill(kill::Kill { targets: Vec::new() });
+        assert_eq!(kill.problems()[0].path, "targets");
+        let cut = FaultSpec::Partition(partition::Partition {
+            from: Vec::new(),
+            to: Vec::new(),
+            both_ways: true,
+        });
+        let paths: Vec<String> = cut.problems().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["from", "to"]);
+    }
+
+    #[test]
+    fn the_blast_radius_is_one_line() {
+        let pause = FaultSpec::Pause(pause::Pause {
+            targets: targets(&[1, 2]),
+        });
+        assert_eq!(pause.behaviour().describe(), "freeze api-1, api-2");
+        assert_eq!(loss(30.0).behaviour().describe(), "drop 30 % of packets api-1 -> api-2");
+        let both = partition::Partition {
+            from: targets(&[1]),
+            to: targets(&[2]),
+            both_ways: true,
+        };
+        assert_eq!(both.describe(), "drop all packets api-1 <-> api-2");
+    }
+
+    #[test]
+    fn every_fault_is_written_under_its_key() {
+        let written = serde_json::to_value(loss(30.0)).unwrap();
+        assert_eq!(written["loss"]["both-ways"], false);
+        assert_eq!(NAMES, ["kill", "stop", "pause", "partition", "loss"]);
+    }
 }

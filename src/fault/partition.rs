@@ -51,11 +51,11 @@ impl Fault for Partition<Target> {
         network::problems(&self.from, &self.to)
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::inject(context, &self.from, &self.to, self.both_ways, None).await
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::heal(context, self.both_ways, None).await
     }
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::process::{self, Halt};
 use super::{Fault, FaultContext, FaultError, Problem, Receipt, target};
 use crate::plan::Target;
 
@@ -41,11 +42,11 @@ impl Fault for Pause<Target> {
         target::empty_list("targets", &self.targets).into_iter().collect()
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        process::inject(context, &self.targets, Halt::Freeze).await
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!()
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        process::heal(context, Halt::Freeze).await
     }
 }

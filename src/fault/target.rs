@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio_postgres::SimpleQueryMessage;
 
 use super::{FaultError, Problem};
 use crate::plan::{ReplicaId, Role, Target};
@@ -165,24 +166,37 @@ async fn ask_member(system: &dyn RunningSystem, roles: &Roles, id: &ReplicaId) -
         config.password(password);
     }
     match tokio::time::timeout(ROLE_TIMEOUT, ask_postgres(&config)).await {
-        Ok(Ok(true)) => Ok(Role::Standby),
-        Ok(Ok(false)) => Ok(Role::Primary),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(answer) => answer,
         Err(_) => Err(format!("nothing within {} s", ROLE_TIMEOUT.as_secs())),
     }
 }
 
-/// Whether that server is in recovery. `connect_timeout` would not cover a server that accepts and hangs, so the caller
+/// The role of that server. `connect_timeout` would not cover a server that accepts and hangs, so the caller
 /// bounds the whole.
-async fn ask_postgres(config: &tokio_postgres::Config) -> Result<bool, tokio_postgres::Error> {
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+async fn ask_postgres(config: &tokio_postgres::Config) -> Result<Role, String> {
+    let connected = config.connect(tokio_postgres::NoTls).await;
+    let (client, connection) = connected.map_err(|error| in_full(&error))?;
     let connection = tokio::spawn(connection);
-    let answer = client
-        .query_one("select pg_is_in_recovery()", &[])
-        .await
-        .map(|row| row.get(0));
+    let answer = client.simple_query("select pg_is_in_recovery()").await;
     connection.abort();
-    answer
+    let rows = answer.map_err(|error| in_full(&error))?;
+    let row = rows.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    match row {
+        Some("t") => Ok(Role::Standby),
+        Some("f") => Ok(Role::Primary),
+        other => Err(format!("pg_is_in_recovery() answered {other:?}")),
+    }
+}
+
+/// The driver keeps what the server or the kernel said in the source of its errors.
+fn in_full(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }
 
 fn role_name(role: Role) -> &'static str {
@@ -194,7 +208,14 @@ fn role_name(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::fault::test_double::{self, Disobedience, FakeSystem};
 
     fn replicas(ids: &[(&str, u32)]) -> Target {
         Target::Replicas(
@@ -230,6 +251,101 @@ mod tests {
         };
         assert_eq!(overlaps(&[role(Role::Primary)], &[role(Role::Primary)]).len(), 1);
         assert!(overlaps(&[role(Role::Primary)], &[role(Role::Standby)]).is_empty());
+    }
+
+    #[derive(Clone, Copy)]
+    enum Server {
+        InRecovery(bool),
+        Silent,
+        Absent,
+    }
+
+    /// Listens as PostgreSQL does, as far as one question goes.
+    async fn serve(listener: TcpListener, server: Server) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if let Server::InRecovery(in_recovery) = server {
+                let mut question = [0; 512];
+                let _start_up = stream.read(&mut question).await.unwrap();
+                // Authenticated, and ready for a query.
+                stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+                let _query = stream.read(&mut question).await.unwrap();
+                // One column of type bool, one row, done, ready again.
+                let column = b"T\0\0\0\x1a\0\x01c\0\0\0\0\0\0\0\0\0\0\x10\0\x01\xff\xff\xff\xff\0\0";
+                stream.write_all(column).await.unwrap();
+                let row = [
+                    b"D\0\0\0\x0b\0\x01\0\0\0\x01".as_slice(),
+                    if in_recovery { b"t" } else { b"f" },
+                ]
+                .concat();
+                stream.write_all(&row).await.unwrap();
+                stream.write_all(b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I").await.unwrap();
+            }
+            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        }
+    }
+
+    /// Who has that role in a group of two such servers.
+    async fn ask(servers: [Server; 2], role: Role) -> Result<Vec<ReplicaId>, FaultError> {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let net = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut agents = [(Ipv4Addr::LOCALHOST, None); 2];
+        for ((host, agent), server) in (1..).zip(&mut agents).zip(servers) {
+            agent.0 = Ipv4Addr::new(127, 253, net, host);
+            if !matches!(server, Server::Absent) {
+                let listener = TcpListener::bind((agent.0, test_double::POSTGRES_PORT)).await.unwrap();
+                tokio::spawn(serve(listener, server));
+            }
+        }
+        let system = FakeSystem::new(Disobedience::default(), agents);
+        let members = vec![test_double::id(1), test_double::id(2)];
+        resolve(
+            &*system,
+            &[Target::Role {
+                group: "database".to_owned(),
+                role,
+                members,
+            }],
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_role_is_whoever_says_so_now() {
+        let servers = [Server::InRecovery(true), Server::InRecovery(false)];
+        assert_eq!(ask(servers, Role::Primary).await.unwrap(), [test_double::id(2)]);
+        assert_eq!(ask(servers, Role::Standby).await.unwrap(), [test_double::id(1)]);
+        let one_left = [Server::Absent, Server::InRecovery(false)];
+        assert_eq!(ask(one_left, Role::Primary).await.unwrap(), [test_double::id(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_role_that_nobody_has_is_an_error_with_what_each_said() {
+        let error = ask([Server::InRecovery(true), Server::Absent], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("no primary among api-1, api-2: api-1 is standby; api-2 did not answer"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_hangs_does_not_hang_the_run() {
+        let error = ask([Server::Silent, Server::InRecovery(true)], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("api-1 did not answer (nothing within 2 s)"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_primaries_are_not_a_target() {
+        let error = ask([Server::InRecovery(false); 2], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("there is more than one"), "{error}");
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) async fn up(
     let owner = Owner::me().to_string();
     let brought = async {
         let network = network::create(client, run_id, &owner).await?;
+        network.check_reachable()?;
         let shared = Shared::new(client, prepared, request, events, network, owner.clone());
         start_all(Arc::new(shared), members).await
     };
