@@ -219,3 +219,26 @@ async fn a_strangers_dockerfile_on_a_base_that_only_nightmail_makes() {
     assert_eq!(ask(system.replicas()[0].address, "/env/COLOUR").unwrap(), "yellow");
     assert_eq!(system.down().await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_says_what_it_found_and_what_to_do() {
+    let checks = nightmail::system::docker::doctor().await;
+    let check = |name: &str| {
+        checks
+            .iter()
+            .find(|check| check.name == name)
+            .unwrap_or_else(|| panic!("{checks:?}"))
+    };
+    for name in ["Docker", "network with fixed addresses", "Cargo"] {
+        assert!(check(name).ok, "{:?}", check(name));
+    }
+    assert!(
+        check("network with fixed addresses").detail.contains("gateway 10."),
+        "{checks:?}"
+    );
+    for check in &checks {
+        assert_eq!(check.ok, check.hint.is_none(), "{check:?}");
+        assert!(!check.detail.is_empty(), "{check:?}");
+    }
+    assert_eq!(left_of(&format!("doctor-{}", std::process::id())), Vec::<String>::new());
+}
