@@ -55,11 +55,23 @@ pub fn try_lock(name: &str) -> io::Result<Option<Lock>> {
 }
 
 fn take(name: &str, how: FlockArg) -> io::Result<Lock> {
-    let path = dir("locks")?.join(name.replace(['/', ':'], "_"));
+    let path = lock_path(name)?;
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     Flock::lock(file, how)
         .map(|file| Lock { _file: file })
         .map_err(|(_, error)| error.into())
+}
+
+/// Removes the file of a lock that nobody will ask for again, such as a run's that has ended.
+pub fn forget_lock(name: &str) {
+    if let Ok(path) = lock_path(name) {
+        // A file that stays is a few bytes lost, and no harm.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn lock_path(name: &str) -> io::Result<PathBuf> {
+    Ok(dir("locks")?.join(name.replace(['/', ':'], "_")))
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -341,9 +341,9 @@ fn depends_on(
             return Err(context.at(&service.referenced, format!("service `{own}` depends on itself")));
         }
         let condition = match settings.and_then(|Extensible(settings)| settings.condition) {
-            None | Some(file::Condition::ServiceStarted) => Condition::Started,
-            Some(file::Condition::ServiceHealthy) => Condition::Healthy,
-            Some(file::Condition::ServiceCompletedSuccessfully) => Condition::Completed,
+            None | Some(file::Condition::Started) => Condition::Started,
+            Some(file::Condition::Healthy) => Condition::Healthy,
+            Some(file::Condition::Completed) => Condition::Completed,
         };
         conditions.insert(service.value, condition);
     }

@@ -3,21 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use testcontainers::bollard::errors::Error;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::holder::Holder;
 use super::images::Prepared;
-use super::lifecycle::{self, Policy};
+use super::lifecycle::Policy;
 use super::network::{self, Network};
 use super::owner::Owner;
 use super::redact::Redactor;
 use super::replica::ReplicaContainer;
 use super::running::{Pod, RunningDocker, agent_address};
-use super::{Client, labels, logs, sweep};
+use super::{Client, logs, sweep};
 use crate::event::{Event, Events};
 use crate::plan::ReplicaId;
 use crate::reaper::Reaper;
@@ -26,10 +25,6 @@ use crate::system::compose::{Condition, Service};
 use crate::system::definition::Ready;
 use crate::system::engine::{EngineError, LogLine, Replica, SystemRequest};
 
-/// A replica that is not ready by then never will be.
-const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Between two tries of a readiness condition.
-const READY_POLL: Duration = Duration::from_millis(10);
 /// Log lines that a slow listener may lag behind.
 const LOG_LINES_BUFFERED: usize = 8_192;
 
@@ -56,6 +51,7 @@ pub(super) async fn up(
     let owner = Owner::me().to_string();
     let brought = async {
         let network = network::create(client, run_id, &owner).await?;
+        network.check_reachable()?;
         let shared = Shared::new(client, prepared, request, events, network, owner.clone());
         start_all(Arc::new(shared), members).await
     };
@@ -144,15 +140,15 @@ fn members(prepared: &Prepared, request: &SystemRequest) -> Result<Vec<Member>, 
 }
 
 /// How far each service is: replicas that have started, and that are ready (or, for a job, have ended well).
-struct Progress {
-    replicas: u32,
-    started: watch::Sender<u32>,
-    ready: watch::Sender<u32>,
+pub(super) struct Progress {
+    pub(super) replicas: u32,
+    pub(super) started: watch::Sender<u32>,
+    pub(super) ready: watch::Sender<u32>,
 }
 
 /// What all replicas share while they are brought up.
-struct Shared {
-    client: Client,
+pub(super) struct Shared {
+    pub(super) client: Client,
     run_id: String,
     owner: String,
     network: Network,
@@ -160,11 +156,11 @@ struct Shared {
     logs_dir: PathBuf,
     events: Events,
     listeners: broadcast::Sender<LogLine>,
-    progress: BTreeMap<String, Progress>,
+    pub(super) progress: BTreeMap<String, Progress>,
     /// Services that end by themselves, since others wait for that.
-    jobs: BTreeSet<String>,
+    pub(super) jobs: BTreeSet<String>,
     /// Set when one has failed: the others give up.
-    failed: watch::Sender<bool>,
+    pub(super) failed: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -260,6 +256,7 @@ impl Shared {
             service: &member.service,
             agent: member.agent,
         };
+        self.wait_for_turn(&member.service).await?;
         let holder = holder.start(&self.client).await?;
         self.wait_for_dependencies(&member.service).await?;
         let began = Instant::now();
@@ -334,118 +331,5 @@ impl Shared {
             ready,
             shared: log,
         })
-    }
-
-    /// Waits for what the Compose file says; gives up when another replica has failed.
-    async fn wait_for_dependencies(&self, service: &Service) -> Result<(), Option<EngineError>> {
-        let mut failed = self.failed.subscribe();
-        for (name, condition) in &service.depends_on {
-            let progress = &self.progress[name];
-            let mut reached = match condition {
-                Condition::Started => progress.started.subscribe(),
-                Condition::Healthy | Condition::Completed => progress.ready.subscribe(),
-            };
-            tokio::select! {
-                biased;
-                _ = failed.wait_for(|failed| *failed) => return Err(None),
-                _ = reached.wait_for(|count| *count == progress.replicas) => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn wait_until_ready(&self, pod: &Pod) -> Result<(), Option<EngineError>> {
-        let id = &pod.replica.id;
-        let job = self.jobs.contains(&id.service);
-        let looking = || labels::refused(format!("waiting for {id}"));
-        let mut failed = self.failed.subscribe();
-        let began = Instant::now();
-        // Asking Docker is slow; the condition itself is what counts, and a death is noticed soon enough.
-        let mut next_look = Instant::now();
-        loop {
-            if Instant::now() >= next_look {
-                next_look = Instant::now() + Duration::from_millis(50);
-                let state = lifecycle::inspect(&self.client, &pod.container)
-                    .await
-                    .map_err(looking())?;
-                let code = state.exit_code.unwrap_or(0);
-                let ended = !state.running.unwrap_or(false);
-                if ended && job && code == 0 {
-                    return Ok(());
-                }
-                if ended && !(pod.policy.restarts() && state.restarting.unwrap_or(false)) {
-                    let reason = format!("ended with exit code {code} before it was ready");
-                    return Err(Some(self.not_ready(pod, reason).await));
-                }
-                if pod.replica.agent.is_some() {
-                    self.check_agent(pod).await?;
-                }
-            }
-            if !job && self.is_up(pod).await.map_err(looking())? {
-                return pod.refresh(&self.client).await.map_err(looking()).map_err(Some);
-            }
-            if began.elapsed() > READY_WITHIN {
-                let reason = format!("was not ready after {} s", READY_WITHIN.as_secs());
-                return Err(Some(self.not_ready(pod, reason).await));
-            }
-            tokio::select! {
-                biased;
-                _ = failed.wait_for(|failed| *failed) => return Err(None),
-                () = tokio::time::sleep(READY_POLL) => {}
-            }
-        }
-    }
-
-    /// Whether a replica, and its agent if it has one, answer.
-    async fn is_up(&self, pod: &Pod) -> Result<bool, Error> {
-        if let Some(agent) = pod.replica.agent
-            && tokio::net::TcpStream::connect(agent).await.is_err()
-        {
-            return Ok(false);
-        }
-        pod.is_ready(&self.client).await
-    }
-
-    /// An agent that has ended never answers: its last words say why.
-    async fn check_agent(&self, pod: &Pod) -> Result<(), EngineError> {
-        let id = &pod.replica.id;
-        let looking = labels::refused(format!("waiting for the agent of {id}"));
-        let state = lifecycle::inspect(&self.client, &pod.holder).await.map_err(looking)?;
-        if state.running.unwrap_or(false) {
-            return Ok(());
-        }
-        Err(EngineError::NotReady {
-            replica: format!("the agent of {id}"),
-            reason: format!(
-                "ended with exit code {} before it was ready",
-                state.exit_code.unwrap_or(0)
-            ),
-            log: logs::tail(&self.client, &pod.holder, &Redactor::new(&BTreeMap::new())).await,
-        })
-    }
-
-    /// A process that only had to run must still run when all others are ready.
-    async fn check_still_running(&self, pods: &BTreeMap<u8, Pod>) -> Result<(), EngineError> {
-        let unconditional = pods.values().filter(|pod| pod.ready.is_none() && !pod.healthcheck);
-        for pod in unconditional.filter(|pod| !self.jobs.contains(&pod.replica.id.service)) {
-            let id = &pod.replica.id;
-            let looking = labels::refused(format!("looking at {id}"));
-            let state = lifecycle::inspect(&self.client, &pod.container)
-                .await
-                .map_err(looking)?;
-            if !state.running.unwrap_or(false) {
-                let reason = format!("ended with exit code {} at its start", state.exit_code.unwrap_or(0));
-                return Err(self.not_ready(pod, reason).await);
-            }
-        }
-        Ok(())
-    }
-
-    async fn not_ready(&self, pod: &Pod, reason: String) -> EngineError {
-        EngineError::NotReady {
-            replica: pod.replica.id.to_string(),
-            reason,
-            log: logs::tail(&self.client, &pod.container, &pod.redactor).await,
-        }
     }
 }

@@ -47,6 +47,7 @@ pub async fn gc(images: bool) -> Result<GcReport, EngineError> {
             Life::Unknown => report.unknown_runs.push(run_id),
             Life::Dead => {
                 report.leftovers.extend(sweep::run(&client, &run_id).await);
+                cache::forget_lock(&bring_up::alive_lock(&run_id));
                 report.removed_runs.push(run_id);
             }
         }

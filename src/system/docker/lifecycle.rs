@@ -70,6 +70,31 @@ pub(super) async fn inspect(client: &Client, container: &str) -> Result<Containe
     Ok(found.state.unwrap_or_default())
 }
 
+/// How a container that is to get ready is doing.
+pub(super) enum Look {
+    /// It runs, or is about to be started again.
+    Runs { restarts: i64 },
+    /// It has ended for good.
+    Ended { code: i64 },
+}
+
+/// Looks at a container that is to get ready.
+pub(super) async fn look(client: &Client, container: &str) -> Result<Look, Error> {
+    let found = client
+        .inspect_container(container, None::<InspectContainerOptions>)
+        .await?;
+    let state = found.state.unwrap_or_default();
+    Ok(if state.running.unwrap_or(false) || state.restarting.unwrap_or(false) {
+        Look::Runs {
+            restarts: found.restart_count.unwrap_or(0),
+        }
+    } else {
+        Look::Ended {
+            code: state.exit_code.unwrap_or(0),
+        }
+    })
+}
+
 /// The signal by which a container's image wants to be asked to end.
 pub(super) async fn stop_signal(client: &Client, container: &str) -> Result<String, Error> {
     let found = client

@@ -7,7 +7,7 @@
 //! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
 //!
 //! `images` makes images, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
-//! together, `running` acts on them, `sweep` removes them, `owner` tells whose they are, `gc` and `doctor` look at all.
+//! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `owner` tells whose they are, `gc` and `doctor` look at all.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,6 +38,7 @@ mod redact;
 mod replica;
 mod running;
 pub(crate) mod sweep;
+mod waiting;
 
 pub use doctor::{Check, doctor};
 pub use gc::{GcReport, gc};

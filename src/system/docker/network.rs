@@ -22,6 +22,20 @@ impl Network {
         self.subnet.address(1)
     }
 
+    /// Replicas are spoken to at their own addresses, which takes a bridge of this very machine.
+    pub(super) fn check_reachable(&self) -> Result<(), EngineError> {
+        match std::net::TcpListener::bind((self.gateway(), 0)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(EngineError::Unreachable {
+                engine: "docker",
+                reason: format!("the network {} is not on this machine ({error})", self.name),
+                hint: "run nightmail on the Linux machine on which Docker itself runs, not rootless; with Docker Desktop, \
+                       within its virtual machine"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// The fixed address of the n-th replica, from 0.
     pub(super) fn address(&self, index: u8) -> Ipv4Addr {
         // 1 is the gateway.

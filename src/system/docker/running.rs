@@ -13,6 +13,7 @@ use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use super::bring_up::alive_lock;
 use super::lifecycle::{self, Policy};
 use super::process::Process;
 use super::redact::Redactor;
@@ -108,10 +109,10 @@ impl Pod {
 
     /// What its process does: asked of the kernel where it is certain, of Docker otherwise.
     async fn state(&self, client: &Client) -> Result<ProcessState, Error> {
-        if let Some(state) = self.process().and_then(|process| process.state()) {
-            if state != ProcessState::Exited || !self.may_have_been_started() {
-                return Ok(state);
-            }
+        if let Some(state) = self.process().and_then(|process| process.state())
+            && (state != ProcessState::Exited || !self.may_have_been_started())
+        {
+            return Ok(state);
         }
         let state = lifecycle::inspect(client, &self.container).await?;
         let pid = state.pid.unwrap_or(0);
@@ -294,7 +295,9 @@ impl RunningSystem for RunningDocker {
             // It goes on trying for a while.
             self.reaper.let_go();
         }
-        *self.alive.lock().expect("no holder panics") = None;
+        if self.alive.lock().expect("no holder panics").take().is_some() {
+            cache::forget_lock(&alive_lock(&self.run_id));
+        }
         leftovers
     }
 

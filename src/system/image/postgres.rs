@@ -61,7 +61,7 @@ impl Postgres {
         if let Some(installation) = self.on_host() {
             return self.assemble(&installation);
         }
-        match self.from_packages() {
+        match self.unpacked() {
             Ok(image) => Ok(image),
             // What this host cannot give, the official image can, where there is a way to a registry.
             Err(_) => Ok(self.on_official_image()),
@@ -123,7 +123,7 @@ impl Postgres {
     }
 
     /// The distribution's packages, unpacked.
-    fn from_packages(&self) -> Result<Image, ImageError> {
+    fn unpacked(&self) -> Result<Image, ImageError> {
         let server = format!("postgresql-{}", self.version);
         let client = format!("postgresql-client-{}", self.version);
         // The compiler for queries and the procedural languages are large and not needed.
@@ -268,6 +268,12 @@ mod tests {
                 "it was overlooked"
             ),
         }
+    }
+
+    #[test]
+    #[ignore = "fetches Debian packages"]
+    fn a_host_without_postgresql_unpacks_debians_packages() {
+        assert_complete(&Postgres { version: 15 }.unpacked().unwrap());
     }
 
     #[test]
