@@ -1,0 +1,1 @@
+//! Loads good and bad files.
