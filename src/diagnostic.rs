@@ -17,7 +17,7 @@ pub struct Diagnostic {
     /// What was found, in one line.
     pub message: String,
     /// Where; absent when the command line is at fault.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What stands under the caret, in a few words.
     pub label: Option<String>,
     /// What would have been allowed.
@@ -50,10 +50,10 @@ impl Diagnostic {
     /// Something wrong with a file as a whole.
     pub fn in_file(file: &Path, message: impl Into<String>) -> Self {
         Self {
-            place: Some(Place {
+            place: Some(Box::new(Place {
                 file: file.to_owned(),
                 excerpt: None,
-            }),
+            })),
             ..Self::new(message)
         }
     }
@@ -61,10 +61,10 @@ impl Diagnostic {
     /// Something wrong at these bytes of a file.
     pub fn at(file: &Path, text: &Arc<str>, bytes: Range<usize>, message: impl Into<String>) -> Self {
         Self {
-            place: Some(Place {
+            place: Some(Box::new(Place {
                 file: file.to_owned(),
                 excerpt: Some((text.clone(), clamp(text, bytes))),
-            }),
+            })),
             ..Self::new(message)
         }
     }
@@ -85,6 +85,12 @@ impl Diagnostic {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Where in the file it begins, in bytes.
+    pub fn start(&self) -> Option<usize> {
+        let (_, bytes) = self.place.as_ref()?.excerpt.as_ref()?;
+        Some(bytes.start)
     }
 
     /// The line, from 1.
@@ -108,7 +114,7 @@ impl Diagnostic {
     }
 
     fn group(&self) -> Group<'_> {
-        let mut group = match &self.place {
+        let mut group = match self.place.as_deref() {
             None => Group::with_title(Level::ERROR.primary_title(self.message.as_str())),
             Some(Place { file, excerpt: None }) => Level::ERROR
                 .primary_title(self.message.as_str())
@@ -201,9 +207,14 @@ pub fn colour_on_stderr() -> bool {
 /// The name closest to `wanted`, if one is close enough to be meant.
 pub fn did_you_mean<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = wanted.to_lowercase();
+    let similarity = |name: &str| {
+        let name = name.to_lowercase();
+        // The first is good at long names, the second at short ones.
+        strsim::jaro_winkler(&wanted, &name).max(strsim::normalized_damerau_levenshtein(&wanted, &name) + 0.15)
+    };
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&wanted, &name.to_lowercase()), name))
+        .map(|name| (similarity(name), name))
         .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)
@@ -222,8 +233,19 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// Moves a range into the text and onto character boundaries, and leaves out white space at its end: a parser's spans
 /// are not to be trusted so far that a message panics.
 fn clamp(text: &str, bytes: Range<usize>) -> Range<usize> {
-    let start = text.floor_char_boundary(bytes.start.min(text.len()));
-    let end = text.ceil_char_boundary(bytes.end.clamp(start, text.len()));
-    let first_line = text[start..end].lines().next().unwrap_or_default().trim_end();
-    start..start + first_line.len()
+    let bytes = whole_chars(text, bytes);
+    let first_line = text[bytes.clone()].lines().next().unwrap_or_default().trim_end();
+    bytes.start..bytes.start + first_line.len()
+}
+
+/// The range, within the text and with no character cut in two.
+pub(crate) fn whole_chars(text: &str, bytes: Range<usize>) -> Range<usize> {
+    let start = (0..=bytes.start.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or_default();
+    let end = (bytes.end.clamp(start, text.len())..=text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(text.len());
+    start..end
 }

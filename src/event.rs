@@ -178,6 +178,11 @@ pub enum Event {
         /// `SIGINT` or `SIGTERM`.
         signal: String,
     },
+    /// The harness or its set-up broke: the run was aborted.
+    Broken {
+        /// What happened, for the reader; may have several lines.
+        problem: String,
+    },
     /// Everything is down.
     Down {
         /// What could not be removed.

@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checker, Names};
+use super::attempts::Attempts;
+use super::filter::Filter;
+use super::{Breach, Checked, Checker, Names};
+use crate::history::Outcome;
 use crate::history::load::History;
 use crate::plan::Plan;
-use crate::verdict::Finding;
 
 /// Parameters of `exactly-once`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,10 +49,68 @@ fn yes() -> bool {
 
 impl Checker for ExactlyOnce {
     fn names(&self) -> Names<'_> {
-        todo!("checker helper")
+        let mut names = Names {
+            operations: Vec::new(),
+            reads: vec![("effects".to_owned(), &self.effects)],
+        };
+        match &self.causes {
+            Causes::Operations(operations) => names.operations = super::named("causes.operations", operations),
+            Causes::Read(read) => names.reads.push(("causes.read".to_owned(), read)),
+        }
+        names
     }
 
-    fn check(&self, _plan: &Plan, _history: &History<'_>) -> Finding {
-        todo!("checker helper")
+    fn check(&self, _plan: &Plan, history: &History<'_>) -> Checked {
+        let mut checked = Checked::default();
+        let causes = self.attempts(history, &mut checked);
+        let effects = checked.complete(history, &self.effects);
+        let (Some((mut causes, what)), Some(effects)) = (causes, effects) else {
+            return checked;
+        };
+        let effects = Filter::new(&self.filter).apply(effects, &self.effects, &mut checked);
+        checked.rest_on(&causes, effects.len(), &what);
+        for effect in effects {
+            let cause = &effect.element;
+            let Some((_, attempt)) = causes.find(cause) else {
+                checked.unattempted(history, || format!("an effect of `{cause}`, which nobody attempted"));
+                continue;
+            };
+            attempt.seen += 1;
+            if attempt.seen == 1 && attempt.outcome == Outcome::Fail && !self.refused_may_have_effect {
+                checked.breach(Breach::Refused, || format!("`{cause}` was refused, but has an effect"));
+            }
+            if attempt.seen == 2 {
+                checked.breach(Breach::Duplicated, || format!("`{cause}` has more than one effect"));
+            }
+        }
+        if self.required {
+            self.require_effects(&causes, &mut checked);
+        }
+        checked
+    }
+}
+
+impl ExactlyOnce {
+    /// The causes, and what they are in words.
+    fn attempts<'h>(&self, history: &'h History<'_>, checked: &mut Checked) -> Option<(Attempts<'h>, String)> {
+        match &self.causes {
+            Causes::Operations(kinds) => Some((Attempts::of(history, kinds), kinds.join(" and "))),
+            Causes::Read(read) => {
+                let list = checked.complete(history, read)?;
+                Some((Attempts::listed(list), read.clone()))
+            }
+        }
+    }
+
+    fn require_effects(&self, causes: &Attempts<'_>, checked: &mut Checked) {
+        for cause in causes
+            .iter()
+            .filter(|cause| cause.outcome == Outcome::Ok && cause.seen == 0)
+        {
+            match cause.op {
+                Some(_) => checked.lose(cause),
+                None => checked.breach(Breach::Missing, || format!("`{}` has no effect", cause.key)),
+            }
+        }
     }
 }

@@ -11,11 +11,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::load::History;
 use crate::plan::Plan;
-use crate::verdict::Finding;
 
+mod attempts;
+mod bins;
+mod book;
+mod checked;
 pub mod durable_set;
 pub mod exactly_once;
+mod filter;
+mod index;
+mod invariants;
+mod judge;
 pub mod ledger;
+pub mod probe;
+pub mod recovery;
+mod sample;
+mod saved;
+mod support;
+mod timeline;
+
+pub use checked::{Breach, Checked, Lost};
+pub use judge::judge;
+pub use saved::{CheckError, differences, judge_folder, same_verdict};
 
 /// Declares the checkers: a variant per checker in [`Invariant`], tagged in YAML by the key given.
 macro_rules! checkers {
@@ -59,7 +76,7 @@ pub trait Checker: Send + Sync {
     fn names(&self) -> Names<'_>;
 
     /// Judges a history. A checker that lacks its evidence answers *inconclusive*.
-    fn check(&self, plan: &Plan, history: &History<'_>) -> Finding;
+    fn check(&self, plan: &Plan, history: &History<'_>) -> Checked;
 }
 
 /// What a checker refers to.
@@ -71,8 +88,11 @@ pub struct Names<'a> {
     pub reads: Vec<(String, &'a str)>,
 }
 
-/// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
-/// same verdict on any machine.
-pub fn judge(_plan: &Plan, _history: &History<'_>, _events: &[crate::event::Entry]) -> crate::verdict::Verdict {
-    todo!("checker helper")
+/// Each name of a list with its place, `<list>[<index>]`.
+fn named<'a>(list: &str, names: &'a [String]) -> Vec<(String, &'a str)> {
+    let place = |(index, name): (usize, &'a String)| (format!("{list}[{index}]"), name.as_str());
+    names.iter().enumerate().map(place).collect()
 }
+
+#[cfg(test)]
+mod tests;

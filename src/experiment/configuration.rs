@@ -1,6 +1,6 @@
 //! `configuration`, `--var`, and `${name}`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Overrides;
 use super::spec::FromEnvType;
@@ -9,41 +9,31 @@ use crate::yaml::Document;
 use crate::yaml::node::{Node, Scalar, Value};
 use crate::yaml::place::Place;
 
-/// The values in force, and which of them came from the environment (and may be secrets).
-#[derive(Debug, Default)]
-pub struct Configuration {
-    /// By name.
-    pub values: BTreeMap<String, String>,
-    /// Names of values that came from an environment variable.
-    pub from_env: BTreeSet<String>,
-}
+/// Values by name.
+type Configuration = BTreeMap<String, String>;
 
 /// Replaces each `${name}` of the document's values and returns the values in force. Positions stay.
 pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Configuration, Vec<Diagnostic>> {
     let mut found = Vec::new();
-    let configuration = values(document, overrides, &mut found);
-    let mut root = std::mem::replace(
-        &mut document.root,
-        Node {
-            value: Value::Null,
-            span: 0..0,
-        },
-    );
+    let values = values(document, overrides, &mut found);
+    let mut root = document.root.clone();
+    let mut substitution = Substitution {
+        document,
+        values: &values,
+        found,
+    };
     if let Value::Map(entries) = &mut root.value {
         for entry in entries.iter_mut().filter(|entry| entry.key != "configuration") {
-            replace(&mut entry.node, document, &configuration.values, &mut found);
+            substitution.replace(&mut entry.node);
         }
     }
+    let found = substitution.found;
     document.root = root;
-    if found.is_empty() {
-        Ok(configuration)
-    } else {
-        Err(found)
-    }
+    if found.is_empty() { Ok(values) } else { Err(found) }
 }
 
 fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic>) -> Configuration {
-    let mut configuration = Configuration::default();
+    let mut configuration = Configuration::new();
     let declared = document
         .root
         .get("configuration")
@@ -60,25 +50,20 @@ fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic
         let value = match (&entry.node.value, overridden) {
             (_, Some((_, value))) => Some(value.clone()),
             (Value::Scalar(scalar), None) => literal(document, &place, scalar, found),
-            (Value::Map(_), None) => {
-                configuration.from_env.insert(entry.key.clone());
-                from_env(document, &place, &entry.node, found)
-            }
+            (Value::Map(_), None) => from_env(document, &place, &entry.node, found),
             (Value::Null | Value::List(_), None) => {
                 let what = entry.node.describe();
                 found.push(
                     document
                         .at_value(&place, format!("configuration value `{}` cannot be {what}", entry.key))
                         .allowed("text, a number, true, false, or {type: env, key: VARIABLE, default: VALUE}")
-                        .hint("write the value after the colon"),
+                        .hint("write one value after the colon"),
                 );
                 None
             }
         };
         // A wrong value still declares its name, so that its uses are no errors of their own.
-        configuration
-            .values
-            .insert(entry.key.clone(), value.unwrap_or_default());
+        configuration.insert(entry.key.clone(), value.unwrap_or_default());
     }
     configuration
 }
@@ -162,52 +147,65 @@ fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Dia
     value
 }
 
-fn replace(node: &mut Node, document: &Document, values: &BTreeMap<String, String>, found: &mut Vec<Diagnostic>) {
-    match &mut node.value {
-        Value::Null => {}
-        Value::List(elements) => elements
-            .iter_mut()
-            .for_each(|element| replace(element, document, values, found)),
-        Value::Map(entries) => entries
-            .iter_mut()
-            .for_each(|entry| replace(&mut entry.node, document, values, found)),
-        Value::Scalar(scalar) if !scalar.text.contains("${") => {}
-        Value::Scalar(scalar) => match expand(&scalar.text, values) {
-            Ok(text) => *scalar = Scalar::resolve(text),
-            Err(problem) => {
-                let written = &document.text[node.span.clone()];
-                let start = node.span.start + written.find(&problem.text).unwrap_or(0);
-                let bytes = match written.contains(&problem.text) {
-                    true => start..start + problem.text.len(),
-                    false => node.span.clone(),
-                };
-                found.push(unknown_name(document, bytes, &problem, values));
-            }
-        },
+/// The replacement of references in one document.
+struct Substitution<'a> {
+    document: &'a Document,
+    values: &'a Configuration,
+    found: Vec<Diagnostic>,
+}
+
+impl Substitution<'_> {
+    fn replace(&mut self, node: &mut Node) {
+        match &mut node.value {
+            Value::Null => {}
+            Value::List(elements) => elements.iter_mut().for_each(|element| self.replace(element)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| self.replace(&mut entry.node)),
+            Value::Scalar(scalar) if !scalar.text.contains("${") => {}
+            Value::Scalar(scalar) => match expand(&scalar.text, self.values) {
+                Ok(text) => *scalar = Scalar::resolve(text),
+                Err(problem) => {
+                    let written = &self.document.text[node.span.clone()];
+                    let bytes = match written.find(&problem.text) {
+                        Some(at) => node.span.start + at..node.span.start + at + problem.text.len(),
+                        None => node.span.clone(),
+                    };
+                    self.found.push(self.unexpanded(bytes, &problem));
+                }
+            },
+        }
+    }
+
+    fn unexpanded(&self, bytes: std::ops::Range<usize>, problem: &Unexpanded) -> Diagnostic {
+        let names = || self.values.keys().map(String::as_str);
+        let Some(name) = &problem.name else {
+            return self
+                .document
+                .diagnostic(bytes, "`${` without a closing `}`")
+                .allowed("${name}, or $${ for the characters themselves")
+                .hint("close it, or write `$${`");
+        };
+        let misspelt = misspelt_section(self.document);
+        self.document
+            .diagnostic(bytes, format!("`${{{name}}}` refers to no configuration value"))
+            .label("not declared")
+            .allowed(list(names()))
+            .hint(match (did_you_mean(name, names()), misspelt) {
+                (Some(meant), _) => format!("did you mean `${{{meant}}}`?"),
+                (None, Some(misspelt)) => format!("did you mean `configuration` by the key `{misspelt}`?"),
+                (None, None) => format!("declare it: `configuration: {{{name}: ...}}`"),
+            })
     }
 }
 
-fn unknown_name(
-    document: &Document,
-    bytes: std::ops::Range<usize>,
-    problem: &Unexpanded,
-    values: &BTreeMap<String, String>,
-) -> Diagnostic {
-    let names = || values.keys().map(String::as_str);
-    let Some(name) = &problem.name else {
-        return document
-            .diagnostic(bytes, "`${` without a closing `}`")
-            .allowed("${name}, or $${ for the characters themselves")
-            .hint("close it, or write `$${`");
-    };
-    let diagnostic = document
-        .diagnostic(bytes, format!("`${{{name}}}` refers to no configuration value"))
-        .label("not declared")
-        .allowed(list(names()));
-    match did_you_mean(name, names()) {
-        Some(meant) => diagnostic.hint(format!("did you mean `${{{meant}}}`?")),
-        None => diagnostic.hint(format!("declare it: `configuration: {{{name}: ...}}`")),
+/// The key that was meant to be `configuration`. Values are replaced before keys are checked, so it is looked for here.
+fn misspelt_section(document: &Document) -> Option<&str> {
+    if document.root.get("configuration").is_some() {
+        return None;
     }
+    let schema = super::schema();
+    let is_known = |key: &str| schema["properties"].get(key).is_some();
+    let keys = document.root.entries().iter().map(|entry| entry.key.as_str());
+    did_you_mean("configuration", keys.filter(|key| !is_known(key)))
 }
 
 /// A reference that could not be replaced.
@@ -218,7 +216,7 @@ struct Unexpanded {
     name: Option<String>,
 }
 
-fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Unexpanded> {
+fn expand(text: &str, values: &Configuration) -> Result<String, Unexpanded> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, list};
 use crate::yaml::Document;
 use crate::yaml::place::Place;
 
@@ -38,21 +38,22 @@ pub(super) fn system(document: &Document, wanted: &str) -> Result<PathBuf, Diagn
         }
         known.extend(systems(&fixtures));
     }
-    Err(document.unknown(&place, "system", wanted, known.iter().map(String::as_str))).map_err(|diagnostic| {
-        match diagnostic.hint {
-            Some(_) => diagnostic,
-            None => diagnostic.hint("name a folder of fixtures/ that holds system.yaml, or give a path with a slash"),
-        }
-    })
+    let unknown = document.unknown(&place, "system", wanted, known.iter().map(String::as_str));
+    Err(unknown.allowed(format!(
+        "{} (folders of fixtures/ that hold system.yaml), or a path with a slash",
+        list(known.iter().map(String::as_str))
+    )))
 }
 
 /// Every `fixtures/` above a folder, nearest first, and then those above the current folder.
 fn fixtures(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let current = std::env::current_dir().unwrap_or_default();
-    for start in [current.join(folder), current] {
+    for start in [current.join(folder), current.clone()] {
         for above in start.ancestors() {
             let fixtures = above.join(FIXTURES);
+            // Messages name files as people know them.
+            let fixtures = fixtures.strip_prefix(&current).map(Path::to_owned).unwrap_or(fixtures);
             if fixtures.is_dir() && !found.contains(&fixtures) {
                 found.push(fixtures);
             }

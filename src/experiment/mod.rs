@@ -8,7 +8,7 @@
 //! Architecture invariant: everything here is pure but for reading files and the environment. No container, no socket, no
 //! clock. Whatever can be wrong with an experiment is found here, all of it at once, before anything starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rand::RngExt;
 use sha2::{Digest, Sha256};
@@ -45,7 +45,10 @@ pub struct Overrides {
 
 /// Reads an experiment and everything it refers to, and fixes every choice. Nothing is started.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
-    let mut document = Document::load(path)?;
+    from_document(Document::load(path)?, overrides)
+}
+
+fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, Diagnostics> {
     refuse_other_files(&document)?;
     let configuration = configuration::substitute(&mut document, overrides).map_err(all)?;
     let experiment: spec::Experiment = crate::yaml::read::read(&document, spec::MISSING).map_err(all)?;
@@ -54,12 +57,12 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
         document: &document,
         experiment: &experiment,
         system: &system,
-        configuration: &configuration.values,
+        configuration: &configuration,
         defects: &overrides.defects,
         seed: overrides
             .seed
             .unwrap_or_else(|| rand::rng().random_range(1..=9_999_999)),
-        info: info(path, &document, &experiment),
+        info: info(&document, &experiment),
     };
     resolve::resolve(input).map_err(all)
 }
@@ -72,14 +75,15 @@ fn all(found: Vec<Diagnostic>) -> Diagnostics {
     }
 }
 
-fn info(path: &Path, document: &Document, experiment: &spec::Experiment) -> ExperimentInfo {
+fn info(document: &Document, experiment: &spec::Experiment) -> ExperimentInfo {
+    let path = &document.path;
     let hash = Sha256::digest(document.text.as_bytes());
     ExperimentInfo {
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         title: experiment.title.clone(),
         description: experiment.description.clone(),
         tags: experiment.tags.clone(),
-        path: PathBuf::from(path),
+        path: path.clone(),
         sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

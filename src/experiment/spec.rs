@@ -2,7 +2,7 @@
 //! is the same.
 //!
 //! These types hold what was written and no more: references, units of tolerances and defaults that depend on other
-//! keys are [`resolve`](super::resolve)'s.
+//! keys are the business of `resolve`.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,9 @@ pub struct Experiment {
     pub contributions: BTreeMap<String, String>,
     /// The system under test: a folder of `fixtures/`, or a path relative to this file.
     pub system: String,
-    /// Values for `${name}` in this file; `--var name=value` overrides them. [`configuration`](super::configuration)
-    /// reads them, since they take effect before anything else is read.
+    /// Values for `${name}` in this file; `--var name=value` overrides them.
     #[serde(default)]
+    // Read before anything else, by the module of that name: nothing is left to type here.
     #[schemars(with = "BTreeMap<String, ConfigurationValue>")]
     pub configuration: BTreeMap<String, serde_json::Value>,
     /// Environment set over the Compose file's, by service.

@@ -1,16 +1,20 @@
 //! The history: every operation, gauge reading and final read of a run, on disk before it is judged.
 //!
 //! `history.jsonl` holds one [`Record`] a line. Times are microseconds since the run's epoch, the instant the load
-//! started (`at_us` of [`crate::event::Entry`] counts from the same epoch). `record` writes, `load` reads.
+//! started (`at_us` of [`crate::event::Entry`] counts from the same epoch). `record` writes; `load` reads, with `line` as
+//! its quick way through the lines that `record` writes.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+mod line;
 pub mod load;
+pub mod record;
+mod value;
+
+pub use value::{Fields, Value};
 
 /// File of the history within a run's folder.
 pub const FILE: &str = "history.jsonl";
@@ -26,84 +30,6 @@ pub enum Outcome {
     /// Everything else: it may have happened at any time after its invocation, for ever.
     Info,
 }
-
-/// A value an operation or an item carries: money in the smallest unit, names, flags.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value<'a> {
-    /// A whole number.
-    Int(i64),
-    /// A number.
-    Float(f64),
-    /// True or false.
-    Bool(bool),
-    /// Text.
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    /// Absent.
-    Null,
-}
-
-/// Fields by name, a JSON object on disk. Few, so a list beats a map: a million of them must fit in memory.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
-
-impl<'a> Fields<'a> {
-    /// The value of that name.
-    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    /// Every field.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<'a> FromIterator<(Cow<'a, str>, Value<'a>)> for Fields<'a> {
-    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, Value<'a>)>>(fields: I) -> Self {
-        Self(fields.into_iter().collect())
-    }
-}
-
-impl Serialize for Fields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of plain values")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::with_capacity(map.size_hint().unwrap_or(2));
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, Value<'de>>()? {
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// A name that borrows from the line where it can.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A line of the history. Borrows from the line where it can.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -154,6 +80,12 @@ pub struct Op<'a> {
 impl Op<'_> {
     /// `error` of an arrival that found the in-flight cap full: a failure of the system.
     pub const DROPPED: &'static str = "dropped";
+
+    /// `error` of an arrival that the generator itself could not send in time or at all: no failure of the system.
+    pub const LATE: &'static str = "late";
+
+    /// `error` of an operation that was still in flight when the load was given up.
+    pub const ABORTED: &'static str = "aborted";
 
     /// Latency as customers count it, from the intended time, in microseconds.
     pub fn latency_us(&self) -> u64 {

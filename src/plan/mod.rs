@@ -16,6 +16,7 @@ use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
 
 pub mod describe;
+mod timeline;
 pub mod variants;
 
 /// The `schema_version` of `plan.json`.

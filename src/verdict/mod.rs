@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Receipt;
 
+pub(crate) mod conclude;
+
+pub use conclude::worst;
+
 /// File of the verdict within a run's folder.
 pub const FILE: &str = "verdict.json";
 

@@ -2,7 +2,7 @@
 //! plain types, so that each message about a file can point at what it means.
 //!
 //! `serde-saphyr` parses; [`Document`] keeps its result; [`read`] types it and reports every unknown key and every wrong
-//! value of a file at once; [`Place`](place::Place) leads from a name such as `method[0].for` back to its bytes.
+//! value of a file at once; [`Place`] leads from a name such as `method[0].for` back to its bytes.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -74,9 +74,10 @@ impl Document {
             .at_value(place, format!("unknown {what} `{name}`"))
             .label(format!("no such {what}"))
             .allowed(list(known.clone()));
-        if let Some(meant) = did_you_mean(name, known) {
-            diagnostic = diagnostic.hint(format!("did you mean `{meant}`?"));
-        }
+        diagnostic.hint = Some(match did_you_mean(name, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "name one of these".to_owned(),
+        });
         diagnostic
     }
 }

@@ -110,6 +110,17 @@ impl Node {
         }
     }
 
+    /// Every byte from its beginning to the end of the last value in it.
+    pub fn extent(&self) -> Range<usize> {
+        let inner = match &self.value {
+            Value::List(elements) => elements.last(),
+            Value::Map(entries) => entries.last().map(|entry| &entry.node),
+            Value::Null | Value::Scalar(_) => None,
+        };
+        let end = inner.map_or(self.span.end, |last| last.extent().end);
+        self.span.start..end.max(self.span.end)
+    }
+
     /// The bytes to point at when the value as a whole is meant: of a map its first key.
     pub fn head(&self) -> Range<usize> {
         match &self.value {
@@ -167,12 +178,11 @@ impl Unplaced {
         // Of an alias, the text as written stands at the anchor.
         let written = |otherwise: String| {
             let written = text[bytes(&this.defined, text)].trim();
-            let written = if written.is_empty() {
+            if written.is_empty() {
                 otherwise
             } else {
                 written.to_owned()
-            };
-            written
+            }
         };
         let scalar = |text, kind| Value::Scalar(Scalar { text, kind });
         let value = match this.value {
@@ -200,10 +210,9 @@ impl Unplaced {
 /// The bytes of a location, within the text and on character boundaries whatever the parser says.
 pub(super) fn bytes(location: &Location, text: &str) -> Range<usize> {
     let span = location.span();
-    let start = span.byte_offset().map_or(0, |at| at as usize).min(text.len());
+    let start = span.byte_offset().map_or(0, |at| at as usize);
     let len = span.byte_len().map_or(0, |len| len as usize);
-    let end = start.saturating_add(len).min(text.len());
-    text.floor_char_boundary(start)..text.ceil_char_boundary(end)
+    crate::diagnostic::whole_chars(text, start..start.saturating_add(len))
 }
 
 impl<'de> Deserialize<'de> for Unplaced {

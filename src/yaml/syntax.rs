@@ -84,7 +84,7 @@ fn options() -> Options {
         budget: serde_saphyr::budget! {
             max_documents: 1,
             max_depth: 32,
-            flow_nesting_limit: 32,
+            flow_nesting_limit: 64,
             max_nodes: 50_000,
             max_events: 100_000,
             max_anchors: 1_000,
@@ -103,7 +103,13 @@ fn options() -> Options {
 }
 
 fn syntax_error(path: &Path, text: &Arc<str>, error: &Error) -> Diagnostic {
-    let at = error.location().map(|location| {
+    let location = error.location();
+    // Within an alias, what went wrong is one thing, and the alias as written is the place.
+    let error = match error {
+        Error::AliasError { error, .. } => error.without_snippet(),
+        other => other,
+    };
+    let at = location.map(|location| {
         // Where only line and column are known, find the byte.
         let span = location.span();
         if span.byte_offset().is_some() {
@@ -171,7 +177,8 @@ fn syntax_hint(text: &str, at: Option<std::ops::Range<usize>>) -> &'static str {
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
     let before = text[..line_start].lines().next_back().unwrap_or_default();
-    if line.contains('\t') {
+    let after = text[line_start..].lines().nth(1).unwrap_or_default();
+    if line.contains('\t') || after.starts_with('\t') {
         "YAML wants spaces for indentation, not tabs"
     } else if line.contains("${") || before.contains("${") {
         "within `{...}` and `[...]`, `${name}` needs quotes: \"${name}\""

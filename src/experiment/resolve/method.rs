@@ -1,11 +1,14 @@
 //! The method: triggers, durations, faults and their targets.
 
+use std::convert::Infallible;
+
 use super::Resolver;
+use super::overlap::{Considered, Named};
 use super::targets::Targets;
 use crate::experiment::spec::{Event, Step};
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
-use crate::plan::{PlannedFault, ReplicaId, Target, Trigger};
+use crate::plan::{PlannedFault, Target, Trigger};
 use crate::yaml::place::Place;
 
 /// How much longer than `for` a fault may last before it heals by itself, unless the file says otherwise.
@@ -19,8 +22,8 @@ impl Resolver<'_> {
             let trigger = self.trigger(&place, step);
             let ttl_ms = self.times(&place, step);
             let fault = self.fault(&place, index as u32, step);
-            if let (Some(trigger), Some(fault)) = (trigger, fault) {
-                let planned = PlannedFault {
+            if let (Some(trigger), Some((fault, is_process, named))) = (trigger, fault) {
+                let fault = PlannedFault {
                     id: index as u32,
                     name: step.name.clone(),
                     trigger,
@@ -28,11 +31,16 @@ impl Resolver<'_> {
                     ttl_ms,
                     fault,
                 };
-                self.overlap(&place, &planned, &faults);
-                faults.push(planned);
+                let considered = Considered {
+                    fault,
+                    is_process,
+                    named,
+                };
+                self.overlap(&place, &considered, &faults);
+                faults.push(considered);
             }
         }
-        faults
+        faults.into_iter().map(|considered| considered.fault).collect()
     }
 
     fn trigger(&mut self, place: &Place, step: &Step) -> Option<Trigger> {
@@ -46,7 +54,7 @@ impl Resolver<'_> {
                 };
                 self.found.push(
                     self.document
-                        .at_value(place, message)
+                        .at_key(&place.key("at"), message)
                         .allowed(
                             "at: DURATION, or on: {operation: ..., by: ...}, or on: {log: ..., matches: ..., by: ...}",
                         )
@@ -164,59 +172,45 @@ impl Resolver<'_> {
         ttl_ms
     }
 
-    fn fault(&mut self, place: &Place, id: u32, step: &Step) -> Option<FaultSpec<Target>> {
+    /// The fault with its targets resolved, and how they were written.
+    fn fault(&mut self, place: &Place, id: u32, step: &Step) -> Option<(FaultSpec<Target>, bool, Vec<Named>)> {
         let place = place.key("inject").key(step.inject.name());
         let is_process = is_process(&step.inject);
         let mut targets = Targets::new(self.system, self.seed, id, !is_process);
-        let mut bad = Vec::new();
+        let (mut bad, mut named) = (Vec::new(), Vec::new());
         let mapped = step.inject.map_targets(&mut |path, text: &String| {
-            Ok::<Target, std::convert::Infallible>(targets.resolve(text).unwrap_or_else(|problem| {
-                bad.push((place.below(path), problem));
-                Target::Replicas(Vec::new())
-            }))
+            let place = place.below(path);
+            let target = match targets.resolve(text) {
+                Ok(choice) => {
+                    let target = choice.target.clone();
+                    named.push(Named {
+                        place,
+                        list: path.split('[').next().unwrap_or(path).to_owned(),
+                        text: text.clone(),
+                        choice,
+                    });
+                    target
+                }
+                Err(problem) => {
+                    let diagnostic = self.document.at_value(&place, problem.message);
+                    bad.push(diagnostic.allowed(problem.allowed).hint(problem.hint));
+                    Target::Replicas(Vec::new())
+                }
+            };
+            Ok::<Target, Infallible>(target)
         });
         let Ok(fault) = mapped;
+        bad.extend(self.meeting(&named));
         if bad.is_empty() {
-            for problem in fault.problems() {
-                let at = place.below(&problem.path);
+            bad.extend(fault.problems().into_iter().map(|problem| {
                 let message = format!("`{}` {}", last(&problem.path), problem.message);
-                self.found.push(self.document.at_value(&at, message).hint(problem.hint));
-            }
-            return Some(fault);
+                let at = place.below(&problem.path);
+                self.document.at_value(&at, message).hint(problem.hint)
+            }));
         }
-        for (place, problem) in bad {
-            let diagnostic = self.document.at_value(&place, problem.message);
-            self.found.push(diagnostic.allowed(problem.allowed).hint(problem.hint));
-        }
-        None
-    }
-
-    /// Two faults of processes cannot act on one replica at one time: healing the first would undo the second.
-    fn overlap(&mut self, place: &Place, planned: &PlannedFault, earlier: &[PlannedFault]) {
-        if !is_process(&planned.fault) {
-            return;
-        }
-        for other in earlier
-            .iter()
-            .filter(|other| is_process(&other.fault) && same_time(other, planned))
-        {
-            let Some(replica) = common_target(&other.fault, &planned.fault) else {
-                continue;
-            };
-            self.found.push(
-                self.document
-                    .at_value(
-                        &place.key("name"),
-                        format!(
-                            "`{}` and `{}` act on {replica} at the same time",
-                            other.name, planned.name
-                        ),
-                    )
-                    .label("overlaps the earlier step")
-                    .allowed("one fault of processes (kill, stop, pause) at a time on each replica")
-                    .hint("start this one after the other has healed, or choose another target"),
-            );
-        }
+        let is_right = bad.is_empty();
+        self.found.append(&mut bad);
+        is_right.then_some((fault, is_process, named))
     }
 }
 
@@ -225,38 +219,7 @@ fn last(path: &str) -> &str {
 }
 
 /// Whether a fault acts on processes rather than on packets.
-fn is_process<T>(fault: &FaultSpec<T>) -> bool {
-    match fault {
-        FaultSpec::Kill(_) | FaultSpec::Stop(_) | FaultSpec::Pause(_) => true,
-        FaultSpec::Partition(_) | FaultSpec::Loss(_) => false,
-    }
-}
-
-fn same_time(a: &PlannedFault, b: &PlannedFault) -> bool {
-    match (&a.trigger, &b.trigger) {
-        (Trigger::At { at_ms: first }, Trigger::At { at_ms: second }) => {
-            *first < second + b.for_ms && *second < first + a.for_ms
-        }
-        // When an event comes is not known; only the same event is known to come at the same time.
-        (first, second) => first == second,
-    }
-}
-
-fn common_target(a: &FaultSpec<Target>, b: &FaultSpec<Target>) -> Option<String> {
-    for first in a.behaviour().targets() {
-        for second in b.behaviour().targets() {
-            match (first, second) {
-                (Target::Replicas(first), Target::Replicas(second)) => {
-                    if let Some(replica) = first.iter().find(|replica: &&ReplicaId| second.contains(replica)) {
-                        return Some(replica.to_string());
-                    }
-                }
-                (Target::Role { group, role, .. }, _) if first == second => {
-                    return Some(format!("{group}:{}", format!("{role:?}").to_lowercase()));
-                }
-                _ => {}
-            }
-        }
-    }
-    None
+fn is_process(fault: &FaultSpec<String>) -> bool {
+    let Ok(anywhere) = fault.map_targets(&mut |_, _| Ok::<_, Infallible>(Target::Replicas(Vec::new())));
+    !anywhere.behaviour().needs_agent()
 }

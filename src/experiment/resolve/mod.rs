@@ -15,6 +15,7 @@ use crate::yaml::place::Place;
 
 mod controls;
 mod method;
+mod overlap;
 mod probes;
 mod targets;
 

@@ -149,7 +149,7 @@ impl Resolver<'_> {
                 };
                 self.found.push(
                     self.document
-                        .at_value(place, message)
+                        .at_key(&place.key("of"), message)
                         .allowed("operation (its success rate or latency), or of (a metric of the system)")
                         .hint(format!(
                             "operations: {}; metrics: {}",
@@ -172,7 +172,9 @@ impl Resolver<'_> {
             return false;
         }
         let load = &self.experiment.workload.operations;
-        if !load.contains_key(operation) {
+        // Where the load itself is wrong, the message is given there.
+        let load_is_right = !load.is_empty() && load.keys().all(|name| known.contains_key(name));
+        if load_is_right && !load.contains_key(operation) {
             self.found.push(
                 self.document
                     .at_value(place, format!("the operation `{operation}` is not part of the load"))

@@ -15,6 +15,28 @@ pub(super) struct BadTarget {
     pub hint: String,
 }
 
+/// What a target means, and what it might have meant.
+pub(super) struct Choice {
+    /// What it means.
+    pub target: Target,
+    /// Every replica that it might have meant under another seed, or might mean when the fault is injected.
+    pub among: Vec<ReplicaId>,
+}
+
+impl Choice {
+    fn certain(replicas: Vec<ReplicaId>) -> Self {
+        Self {
+            target: Target::Replicas(replicas.clone()),
+            among: replicas,
+        }
+    }
+
+    /// Whether it could not have meant anything else.
+    pub(super) fn is_certain(&self) -> bool {
+        matches!(&self.target, Target::Replicas(replicas) if replicas.len() == self.among.len())
+    }
+}
+
 /// What may follow the colon, of services and groups.
 const PICKS: &str = "one, minority, majority, all";
 
@@ -38,7 +60,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    pub(super) fn resolve(&mut self, text: &str) -> Result<Target, BadTarget> {
+    pub(super) fn resolve(&mut self, text: &str) -> Result<Choice, BadTarget> {
         let (name, pick) = match text.split_once(':') {
             Some((name, pick)) => (name.trim(), Some(pick.trim())),
             None => (text.trim(), None),
@@ -59,10 +81,13 @@ impl<'a> Targets<'a> {
             };
             return match (role, &group.roles) {
                 (None, _) => self.pick(text, name, pick, members),
-                (Some(role), Some(_)) => Ok(Target::Role {
-                    group: name.to_owned(),
-                    role,
-                    members,
+                (Some(role), Some(_)) => Ok(Choice {
+                    target: Target::Role {
+                        group: name.to_owned(),
+                        role,
+                        members: members.clone(),
+                    },
+                    among: members,
                 }),
                 (Some(_), None) => Err(BadTarget {
                     message: format!("the members of `{name}` have no roles"),
@@ -73,7 +98,7 @@ impl<'a> Targets<'a> {
         }
         if let Some(single) = self.single(name) {
             return match pick {
-                None => single.map(|replica| Target::Replicas(vec![replica])),
+                None => single.map(|replica| Choice::certain(vec![replica])),
                 Some(pick) => Err(BadTarget {
                     message: format!("`{name}` is one replica: `:{pick}` has nothing to choose from"),
                     allowed: name.to_owned(),
@@ -97,14 +122,7 @@ impl<'a> Targets<'a> {
         }
         Some(Err(BadTarget {
             message: format!("`{name}` matches nothing: `{service}` has {}", plural(count, "replica")),
-            allowed: list(
-                replicas(service, count)
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .iter()
-                    .map(String::as_str),
-            ),
+            allowed: numbered(&replicas(service, count)),
             hint: "replicas are numbered from 1, as Compose does".to_owned(),
         }))
     }
@@ -115,7 +133,7 @@ impl<'a> Targets<'a> {
         name: &str,
         pick: Option<&str>,
         mut members: Vec<ReplicaId>,
-    ) -> Result<Target, BadTarget> {
+    ) -> Result<Choice, BadTarget> {
         let count = members.len();
         let nothing = |hint: String| BadTarget {
             message: format!(
@@ -133,14 +151,7 @@ impl<'a> Targets<'a> {
             }
             None if count == 1 || self.may_be_all => count,
             None => {
-                let numbered = list(
-                    members
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .iter()
-                        .map(String::as_str),
-                );
+                let numbered = numbered(&members);
                 return Err(BadTarget {
                     message: format!("`{name}` has {count} replicas: say which of them"),
                     allowed: format!("{name}:one, {name}:minority, {name}:majority, {name}:all, or {numbered}"),
@@ -175,12 +186,17 @@ impl<'a> Targets<'a> {
                 "fewer than half of {count} is none; write `{name}:one`"
             )));
         }
-        if wanted < count {
-            members.shuffle(&mut self.random);
-            members.truncate(wanted);
-            members.sort();
+        if wanted == count {
+            return Ok(Choice::certain(members));
         }
-        Ok(Target::Replicas(members))
+        let among = members.clone();
+        members.shuffle(&mut self.random);
+        members.truncate(wanted);
+        members.sort();
+        Ok(Choice {
+            target: Target::Replicas(members),
+            among,
+        })
     }
 
     fn groups_with_roles(&self) -> impl Iterator<Item = &str> {
@@ -214,6 +230,11 @@ fn replicas(service: &str, count: u32) -> Vec<ReplicaId> {
             index,
         })
         .collect()
+}
+
+fn numbered(replicas: &[ReplicaId]) -> String {
+    let names: Vec<String> = replicas.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 fn plural(count: u32, noun: &str) -> String {

@@ -10,7 +10,6 @@ use crate::yaml::place::Place;
 
 mod operations;
 mod reads;
-mod topology;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]
@@ -45,14 +44,10 @@ impl SystemUnderTest {
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
         let document = Document::load(path)?;
         let definition: SystemDefinition = crate::yaml::read::read(&document, MISSING).map_err(super::all)?;
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let dir = std::path::absolute(if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        })
-        .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;
-        let compose = dir.join(&definition.compose);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let dir = std::path::absolute(Path::new(".").join(folder))
+            .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;
+        let compose = folder.join(&definition.compose);
         if !compose.is_file() {
             return Err(document
                 .at_value(
@@ -62,7 +57,7 @@ impl SystemUnderTest {
                 .hint("put compose.yaml beside system.yaml, or name the file with `compose:`")
                 .into());
         }
-        let replicas = topology::replicas(&compose)?;
+        let replicas = crate::system::compose::load(&compose)?.replicas();
         let mut checker = Checker {
             document: &document,
             definition: &definition,
@@ -96,6 +91,7 @@ impl Checker<'_> {
         self.reads(&root);
         self.invariants(&root.key("invariants"));
         self.defects(&root.key("defects"));
+        self.workload();
     }
 
     fn name(&mut self, place: &Place) {

@@ -1,7 +1,9 @@
 //! Set-up, pools, operations and their requests.
 
 use super::Checker;
+use crate::diagnostic::Diagnostic;
 use crate::system::definition::{RequestTemplate, ValueSource};
+use crate::workload::expression::Expression;
 use crate::yaml::place::Place;
 
 impl Checker<'_> {
@@ -12,8 +14,7 @@ impl Checker<'_> {
             if let Some(pool) = &step.for_each {
                 self.known(&place.key("for-each"), "pool", pool, definition.pools.keys());
             }
-            let variables: Vec<&str> = step.for_each.iter().map(String::as_str).collect();
-            self.request(&place.key("request"), &step.request, &variables);
+            self.request(&place.key("request"), &step.request);
             self.expression(&place.key("expect"), &step.expect);
         }
         if definition.operations.is_empty() {
@@ -28,9 +29,7 @@ impl Checker<'_> {
                 let known = operation.values.keys();
                 self.known(&place.key("record").index(index), "value", recorded, known);
             }
-            let mut variables: Vec<&str> = operation.values.keys().map(String::as_str).collect();
-            variables.push("key");
-            self.request(&place.key("request"), &operation.request, &variables);
+            self.request(&place.key("request"), &operation.request);
             self.expression(&place.key("outcome").key("ok"), &operation.outcome.ok);
             self.expression(&place.key("outcome").key("fail"), &operation.outcome.fail);
             if let Some(retry) = &operation.retry {
@@ -74,7 +73,7 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn request(&mut self, place: &Place, request: &RequestTemplate, variables: &[&str]) {
+    pub(super) fn request(&mut self, place: &Place, request: &RequestTemplate) {
         self.service(&place.key("service"), &request.service);
         self.leading_slash(&place.key("path"), &request.path);
         if request.port == 0 {
@@ -99,10 +98,33 @@ impl Checker<'_> {
                     .hint("remove one of them"),
             );
         }
-        self.templates(place, request, variables);
     }
 
-    fn templates(&mut self, _place: &Place, _request: &RequestTemplate, _variables: &[&str]) {}
+    pub(super) fn expression(&mut self, place: &Place, source: &str) {
+        if let Err(message) = Expression::compile(source) {
+            // The parser of expressions draws its own caret below; the place says as much.
+            let message = message.lines().next().unwrap_or_default();
+            let message = message.replace("ERROR: <input>:", "position ");
+            self.found.push(
+                self.document
+                    .at_value(place, message)
+                    .allowed("a CEL expression over `status`, `headers` and `body`")
+                    .hint("for example \"status == 200 && body.state == 'paid'\""),
+            );
+        }
+    }
 
-    pub(super) fn expression(&mut self, _place: &Place, _source: &str) {}
+    /// What the workload itself cannot compile (templates above all), where nothing else was found.
+    pub(super) fn workload(&mut self) {
+        for problem in crate::workload::problems(self.definition) {
+            let place = Place::root().below(&problem.at);
+            let diagnostic = self.document.at_value(&place, problem.message);
+            let meant = place.find(&self.document.root).value.extent();
+            let is_known = |found: &Diagnostic| found.start().is_some_and(|start| meant.contains(&start));
+            if !self.found.iter().any(is_known) {
+                self.found
+                    .push(diagnostic.hint("templates are minijinja's: `{{ name }}`; a hyphen in a name becomes `_`"));
+            }
+        }
+    }
 }

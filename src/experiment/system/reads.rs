@@ -9,7 +9,7 @@ impl Checker<'_> {
         let definition = self.definition;
         for (name, metric) in &definition.metrics {
             let place = root.key("metrics").key(name);
-            self.request(&place.key("request"), &metric.request, &[]);
+            self.request(&place.key("request"), &metric.request);
             self.expression(&place.key("value"), &metric.value);
             if metric.every.0 < 10 {
                 self.found.push(
@@ -42,7 +42,7 @@ impl Checker<'_> {
         }
         for (name, read) in &definition.final_reads {
             let place = root.key("final-reads").key(name);
-            self.request(&place.key("request"), &read.request, &["cursor"]);
+            self.request(&place.key("request"), &read.request);
             self.items(&place.key("items"), &read.items);
         }
     }

@@ -66,7 +66,9 @@ impl Reading<'_> {
             let mut diagnostic = self.document.diagnostic(bytes, error.message);
             diagnostic.label = error.label;
             diagnostic.allowed = error.allowed;
-            diagnostic.hint = error.hint;
+            diagnostic.hint = error
+                .hint
+                .or_else(|| Some("`nightmail schema` says what belongs here".to_owned()));
             self.note(diagnostic);
         }
         let is_new = self.left_out.borrow_mut().insert(node);
@@ -120,9 +122,17 @@ impl Wrong {
             Value::Null => format!("{} has no value", reader.subject),
             _ => format!("{} must be {expected}, not {}", reader.subject, reader.node.describe()),
         };
+        let hint = match (&reader.node.value, expected) {
+            (Value::Null, _) => "give it a value, or remove the key",
+            (_, "keys and values") => "write lines of the form `key: value`",
+            (_, "text") => "write one value; text with special characters needs quotes",
+            (_, "true or false") => "write `true` or `false`, without quotes",
+            _ => "write the number alone, without a unit",
+        };
         Self(Box::new(Failure {
             message,
             label: Some(format!("expected {expected}")),
+            hint: Some(hint.to_owned()),
             ..Failure::default()
         }))
         .at(reader)
@@ -165,8 +175,10 @@ impl Wrong {
         }
         self.0.node = Some(std::ptr::from_ref(reader.node));
         self.0.bytes = Some(reader.bytes());
-        if let Some(field) = self.0.missing {
-            self.place_missing(field, reader);
+        match self.0.missing {
+            Some(field) => self.place_missing(field, reader),
+            None if self.0.label.is_none() => self.0.message = format!("{}: {}", reader.subject, self.0.message),
+            None => {}
         }
         self
     }

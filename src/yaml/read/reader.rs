@@ -211,10 +211,10 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let Value::List(elements) = &self.node.value else {
             let hint = match &self.node.value {
-                Value::Scalar(scalar) => Some(format!("put it into brackets: `[{}]`", scalar.text)),
-                _ => None,
+                Value::Scalar(scalar) => format!("put it into brackets: `[{}]`", scalar.text),
+                _ => "write `[a, b]`, or lines that begin with `- `".to_owned(),
             };
-            return Err(Wrong::kind(&self, "a list").hint(hint));
+            return Err(Wrong::kind(&self, "a list").hint(Some(hint)));
         };
         let of = match self.subject {
             Subject::Key(entry) => Some(entry.key.as_str()),
@@ -249,12 +249,15 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, Wrong> {
         let (tag, bytes, content) = self.tag(variants)?;
         if !variants.contains(&tag) {
-            let hint = did_you_mean(tag, variants.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+            let hint = match did_you_mean(tag, variants.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "choose one of these".to_owned(),
+            };
             return Err(Wrong::kind(&self, "")
                 .reworded(format!("{} cannot be `{tag}`", self.subject))
                 .pointing(bytes)
                 .allowed(list(variants.iter().copied()))
-                .hint(hint));
+                .hint(Some(hint)));
         }
         if content.is_some_and(|entry| self.reading.is_left_out(&entry.node)) {
             return Err(Wrong::consequence(&self));

@@ -1,0 +1,196 @@
+//! What a checker found, before it is known what loss is tolerated.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::attempts::{Attempt, Attempts};
+use crate::history::load::{FinalList, History};
+use crate::verdict::{Finding, Judgement};
+
+/// A way in which an invariant is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    /// A cause without the effect it must have, where no customer's operation is the cause.
+    Missing,
+    /// There more often than it may be.
+    Duplicated,
+    /// There, but refused.
+    Refused,
+    /// There, but never attempted.
+    Unattempted,
+    /// There, but not as it was asked for.
+    Differs,
+    /// A transfer of which one leg alone is there.
+    OneLeg,
+    /// A transfer that comes from and goes to the same account.
+    SameAccount,
+    /// A transfer whose legs do not sum to zero.
+    Unbalanced,
+    /// All entries together do not sum to zero.
+    Total,
+    /// A balance below zero.
+    Negative,
+    /// A balance that is not its initial value plus its entries.
+    BalanceOff,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "without effect",
+            Self::Duplicated => "duplicated",
+            Self::Refused => "there though refused",
+            Self::Unattempted => "never attempted",
+            Self::Differs => "not as asked for",
+            Self::OneLeg => "with one leg",
+            Self::SameAccount => "from and to one account",
+            Self::Unbalanced => "unbalanced",
+            Self::Total => "total not zero",
+            Self::Negative => "negative",
+            Self::BalanceOff => "not its initial value plus its entries",
+        })
+    }
+}
+
+/// An acknowledged operation that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The operation.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// When its customer arrived.
+    pub intended_us: u64,
+}
+
+/// What a checker found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Acknowledged operations that are gone. A violation unless so much is tolerated.
+    pub lost: Vec<Lost>,
+    /// How often each breach was found.
+    pub breaches: BTreeMap<Breach, u64>,
+    /// Why it cannot be said for sure.
+    pub doubts: u64,
+    /// How many operations and items were looked at.
+    pub samples: u64,
+    /// What was looked at, in one line.
+    summary: String,
+    breach_lines: Vec<String>,
+    doubt_lines: Vec<String>,
+}
+
+impl Checked {
+    /// A breach; the line is only made if it will be shown.
+    pub(super) fn breach(&mut self, breach: Breach, line: impl FnOnce() -> String) {
+        *self.breaches.entry(breach).or_default() += 1;
+        if self.breach_lines.len() < Finding::EVIDENCE_MAX {
+            self.breach_lines.push(line());
+        }
+    }
+
+    /// A reason for which it cannot be said.
+    pub(super) fn doubt(&mut self, line: impl FnOnce() -> String) {
+        self.doubts += 1;
+        if self.doubt_lines.len() < Finding::EVIDENCE_MAX {
+            self.doubt_lines.push(line());
+        }
+    }
+
+    /// An acknowledged operation is gone.
+    pub(super) fn lose(&mut self, attempt: &Attempt<'_>) {
+        if let Some(op) = attempt.op {
+            self.lost.push(Lost {
+                kind: op.kind.to_string(),
+                key: attempt.key.to_owned(),
+                intended_us: op.intended_us,
+            });
+        }
+    }
+
+    /// Something is there that nobody attempted. If the history's end was cut off, the attempt may have been in it.
+    pub(super) fn unattempted(&mut self, history: &History<'_>, line: impl FnOnce() -> String) {
+        if history.truncated.is_some() {
+            self.doubt(line);
+        } else {
+            self.breach(Breach::Unattempted, line);
+        }
+    }
+
+    /// A final read that is complete; without it there is doubt.
+    pub(super) fn complete<'h, 'a>(&mut self, history: &'h History<'a>, read: &str) -> Option<&'h FinalList<'a>> {
+        let found = history.reads.get(read);
+        match found {
+            Some(list) if list.complete => return found,
+            Some(list) => {
+                let problem = list.problem.as_deref().unwrap_or("nobody knows why");
+                self.doubt(|| format!("the final read `{read}` is not complete: {problem}"));
+            }
+            None => self.doubt(|| format!("the final read `{read}` was not made")),
+        }
+        None
+    }
+
+    /// Says what was looked at. Nothing acknowledged proves nothing.
+    pub(super) fn rest_on(&mut self, attempts: &Attempts<'_>, items: usize, what: &str) {
+        let acknowledged = attempts.acknowledged();
+        self.samples = (attempts.len() + items) as u64;
+        self.summary = format!(
+            "{acknowledged} acknowledged of {} {what}, {items} items",
+            attempts.len()
+        );
+        if acknowledged == 0 {
+            self.doubt(|| format!("none of the {what} was acknowledged, so nothing was put to the test"));
+        }
+    }
+
+    /// The judgement. `tolerated` says in words why the loss is tolerated, if it is.
+    pub fn finding(&self, tolerated: Option<&str>) -> Finding {
+        let lost_counts = !self.lost.is_empty() && tolerated.is_none();
+        let verdict = match (lost_counts || !self.breaches.is_empty(), self.doubts) {
+            (true, _) => Judgement::Fail,
+            (false, 0) => Judgement::Pass,
+            (false, _) => Judgement::Inconclusive,
+        };
+        Finding {
+            verdict,
+            detail: self.detail(tolerated),
+            evidence: self.evidence(),
+            samples: self.samples,
+        }
+    }
+
+    fn detail(&self, tolerated: Option<&str>) -> String {
+        let mut parts = Vec::new();
+        if !self.lost.is_empty() {
+            let tolerated = tolerated.map(|why| format!(" ({why})")).unwrap_or_default();
+            parts.push(format!("{} lost{tolerated}", self.lost.len()));
+        }
+        parts.extend(self.breaches.iter().map(|(breach, count)| format!("{count} {breach}")));
+        if parts.is_empty() {
+            parts.extend(self.doubt_lines.first().cloned());
+        }
+        let found = match parts.is_empty() {
+            true => "all as it must be".to_owned(),
+            false => parts.join(", "),
+        };
+        match self.summary.is_empty() {
+            true => found,
+            false => format!("{found}; {}", self.summary),
+        }
+    }
+
+    fn evidence(&self) -> Vec<String> {
+        let lost = self.lost.iter().map(|lost| {
+            let at_s = lost.intended_us as f64 / 1e6;
+            format!(
+                "{} `{}` of {at_s:.3} s was acknowledged and is lost",
+                lost.kind, lost.key
+            )
+        });
+        let lines = lost
+            .chain(self.breach_lines.iter().cloned())
+            .chain(self.doubt_lines.iter().cloned());
+        lines.take(Finding::EVIDENCE_MAX).collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! Runs the checkers, and weighs what was lost against what is tolerated.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+
+use super::{Checked, Checker, Lost};
+use crate::history::load::History;
+use crate::plan::Plan;
+use crate::verdict::{Assertion, AssertionKind, Finding, Judgement};
+
+/// What every checker found.
+pub(super) struct Invariants<'p> {
+    /// By name, in the order of the plan; the error is why a checker said nothing.
+    checked: Vec<(&'p str, Result<Checked, String>)>,
+}
+
+/// Loss over all invariants: an operation that two checkers miss is lost once.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Loss {
+    pub operations: u64,
+    /// Age of the oldest when the first fault took effect; none if nothing is lost, or if no fault was seen.
+    pub age_ms: Option<f64>,
+}
+
+impl<'p> Invariants<'p> {
+    pub(super) fn check(plan: &'p Plan, history: &History<'_>) -> Self {
+        let checked = plan.invariants.iter().map(|name| {
+            let checked = match plan.system.invariants.get(name) {
+                Some(invariant) => guarded(invariant.checker(), plan, history),
+                None => Err(format!("the system has no invariant `{name}`")),
+            };
+            (name.as_str(), checked)
+        });
+        Self {
+            checked: checked.collect(),
+        }
+    }
+
+    /// What was lost.
+    pub(super) fn loss(&self, first_effect_us: Option<u64>) -> Loss {
+        let found = self.checked.iter().filter_map(|(_, checked)| checked.as_ref().ok());
+        let lost: BTreeMap<&str, &Lost> = found
+            .flat_map(|checked| &checked.lost)
+            .map(|lost| (lost.key.as_str(), lost))
+            .collect();
+        let oldest_us = lost.values().map(|lost| lost.intended_us).min();
+        let age_us = first_effect_us
+            .zip(oldest_us)
+            .map(|(effect, oldest)| effect.saturating_sub(oldest));
+        Loss {
+            operations: lost.len() as u64,
+            age_ms: age_us.map(|us| us as f64 / 1_000.0),
+        }
+    }
+
+    /// The assertions.
+    pub(super) fn assertions(&self, plan: &Plan, loss: &Loss) -> Vec<Assertion> {
+        let tolerated = tolerated(plan, loss);
+        let finding = |checked: &Result<Checked, String>| match checked {
+            Ok(checked) => checked.finding(tolerated.as_deref()),
+            Err(reason) => Finding {
+                verdict: Judgement::Inconclusive,
+                detail: reason.clone(),
+                evidence: Vec::new(),
+                samples: 0,
+            },
+        };
+        let assertions = self.checked.iter().map(|(name, checked)| Assertion {
+            name: (*name).to_owned(),
+            kind: AssertionKind::Invariant,
+            finding: finding(checked),
+        });
+        assertions.collect()
+    }
+}
+
+/// Why the loss is tolerated, if it is. Without a fault that was seen nothing is: it is a fault's loss that is tolerable.
+fn tolerated(plan: &Plan, loss: &Loss) -> Option<String> {
+    let (operations_max, time_max_ms) = (plan.tolerate.data_loss_operations, plan.tolerate.data_loss_time_ms);
+    let few = loss.operations <= operations_max;
+    let young = loss.age_ms.is_some_and(|age| age <= time_max_ms as f64);
+    (few && young).then(|| {
+        let time_max = crate::duration::DurationMs(time_max_ms);
+        format!("tolerated: at most {operations_max} operations, the oldest at most {time_max} before the first fault")
+    })
+}
+
+/// A checker that panics has found nothing, and passes nothing.
+fn guarded(checker: &dyn Checker, plan: &Plan, history: &History<'_>) -> Result<Checked, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| checker.check(plan, history))).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let text = text.unwrap_or_else(|| "a panic without a message".to_owned());
+        format!("the checker broke, a defect of nightmail: {text}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Names;
+    use crate::check::tests::build;
+
+    struct Panics;
+
+    impl Checker for Panics {
+        fn names(&self) -> Names<'_> {
+            Names::default()
+        }
+
+        fn check(&self, _plan: &Plan, _history: &History<'_>) -> Checked {
+            panic!("index out of bounds")
+        }
+    }
+
+    #[test]
+    fn a_checker_that_panics_says_why() {
+        let error = guarded(&Panics, &build::plan(), &History::default()).unwrap_err();
+        assert!(error.contains("index out of bounds"), "{error}");
+    }
+}

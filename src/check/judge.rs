@@ -1,0 +1,234 @@
+//! From a saved run to its verdict.
+
+use super::invariants::Invariants;
+use super::support::{self, Support};
+use super::timeline::{FaultSeen, Timeline};
+use super::{probe, recovery};
+use crate::event::Entry;
+use crate::history::load::History;
+use crate::plan::{Plan, PlannedFault, Probe, Trigger};
+use crate::system::definition::Backlog;
+use crate::verdict::{
+    Assertion, AssertionKind, FaultRecord, Finding, Judgement, Recovery, SCHEMA_VERSION, Status, Verdict, conclude,
+};
+
+/// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
+/// same verdict on any machine.
+///
+/// `events` holds at least everything up to the taking down of the system; a run whose events end sooner counts as one
+/// whose harness died.
+pub fn judge(plan: &Plan, history: &History<'_>, events: &[Entry]) -> Verdict {
+    let timeline = Timeline::new(plan, history, events);
+    let bench = Bench {
+        plan,
+        history,
+        support: Support::new(plan, history, &timeline),
+        timeline,
+    };
+    bench.judge()
+}
+
+/// What is judged.
+struct Bench<'a> {
+    plan: &'a Plan,
+    history: &'a History<'a>,
+    timeline: Timeline<'a>,
+    support: Support,
+}
+
+impl Bench<'_> {
+    fn judge(&self) -> Verdict {
+        let invariants = Invariants::check(self.plan, self.history);
+        let loss = invariants.loss(self.timeline.first_effect_us());
+        let (mut recovery, recovered) = self.recovery();
+        recovery.data_loss_operations = loss.operations;
+        recovery.data_loss_time_ms = loss.age_ms;
+
+        let mut assertions = self.gate();
+        assertions.extend(self.receipts());
+        assertions.extend(self.during());
+        assertions.extend(recovered);
+        assertions.extend(self.plan.system.backlogs.iter().map(|backlog| self.backlog(backlog)));
+        assertions.extend(self.steady_state_after(&recovery));
+        assertions.extend(invariants.assertions(self.plan, &loss));
+        assertions.push(support::non_vacuous(self.plan, self.history));
+        assertions.push(support::generator(self.plan, self.history, &self.timeline));
+        self.conclude(assertions, recovery)
+    }
+
+    /// As it was judged when the run depended on it: operations that were still in flight then have ended since.
+    fn gate(&self) -> Vec<Assertion> {
+        let Some((_, _, assertions)) = self.timeline.gate else {
+            let doubt = || doubt("the steady state was never judged".to_owned());
+            let probes = self.plan.gate.probes.iter();
+            return probes
+                .map(|probe| assertion(&probe.name, AssertionKind::Gate, doubt()))
+                .collect();
+        };
+        let mut assertions = assertions.to_vec();
+        for assertion in assertions
+            .iter_mut()
+            .filter(|assertion| assertion.finding.verdict == Judgement::Fail)
+        {
+            // No steady state is no failure under a fault: nothing was broken yet.
+            assertion.finding.verdict = Judgement::Inconclusive;
+            assertion.finding.detail = format!("not steady before the method: {}", assertion.finding.detail);
+        }
+        assertions
+    }
+
+    fn receipts(&self) -> impl Iterator<Item = Assertion> {
+        let faults = self.plan.faults.iter().zip(&self.timeline.faults);
+        faults.map(|(fault, seen)| support::receipt(&fault.name, seen))
+    }
+
+    /// Over the time of all faults together. Without a fault, over all the time in which there might have been one.
+    fn during(&self) -> Vec<Assertion> {
+        let gate_us = self.timeline.gate.map_or(0, |(at_us, ..)| at_us);
+        let windows_us = match self.plan.faults.is_empty() {
+            true => vec![gate_us..self.timeline.load_end_us],
+            false => self.timeline.fault_windows_us(),
+        };
+        let judged = |probe: &Probe| {
+            let finding = match windows_us.is_empty() {
+                true => doubt("no fault was seen in effect, so there is no time to judge".to_owned()),
+                false => probe::evaluate_over(probe, self.history, &windows_us),
+            };
+            assertion(&probe.name, AssertionKind::During, self.support.of_load(finding))
+        };
+        self.plan.during.iter().map(judged).collect()
+    }
+
+    fn recovery(&self) -> (Recovery, Option<Assertion>) {
+        let Some(wanted) = self.plan.recovery.as_ref().filter(|_| !self.plan.faults.is_empty()) else {
+            return Default::default();
+        };
+        let (measured, finding) = match recovery::measure(self.plan, wanted, self.history, &self.timeline) {
+            Some((measured, finding)) => (measured, self.support.of_load(finding)),
+            None => (
+                Recovery::default(),
+                doubt(format!("not measured: {}", self.support.reason())),
+            ),
+        };
+        (measured, Some(assertion("recovery", AssertionKind::Recovery, finding)))
+    }
+
+    fn backlog(&self, backlog: &Backlog) -> Assertion {
+        let metric = &backlog.metric;
+        let finding = match self.timeline.drained.get(metric.as_str()) {
+            None => doubt(format!("nobody looked whether `{metric}` came to zero after the load")),
+            Some(ended) if ended.drained => judged(
+                Judgement::Pass,
+                format!("`{metric}` was zero {} ms after the load ended", ended.took_ms),
+            ),
+            Some(ended) => match ended.last {
+                Some(last) => judged(
+                    Judgement::Fail,
+                    format!(
+                        "`{metric}` was still {last} when {} had passed after the load",
+                        backlog.within
+                    ),
+                ),
+                None => doubt(format!("`{metric}` could not be read after the load")),
+            },
+        };
+        assertion(metric, AssertionKind::Backlog, self.support.of_backlog(finding))
+    }
+
+    /// Over the last moments of the load, as long as the gate's window, but none of the time before recovery.
+    fn steady_state_after(&self, recovery: &Recovery) -> Vec<Assertion> {
+        let end_us = self.timeline.load_end_us;
+        let healed_us = self.timeline.last_heal_us().unwrap_or(0);
+        let recovered_us = healed_us + recovery.recovery_time_ms.map_or(0, |ms| (ms * 1_000.0) as u64);
+        let start_us = end_us
+            .saturating_sub(self.plan.gate.window_ms * 1_000)
+            .max(recovered_us);
+        let judged = |probe: &Probe| {
+            let finding = probe::evaluate(probe, self.history, start_us..end_us);
+            assertion(
+                &probe.name,
+                AssertionKind::SteadyStateAfter,
+                self.support.of_load(finding),
+            )
+        };
+        self.plan.gate.probes.iter().map(judged).collect()
+    }
+
+    fn conclude(&self, assertions: Vec<Assertion>, recovery: Recovery) -> Verdict {
+        let status = self.timeline.status();
+        let joined = assertions.iter().map(|assertion| assertion.finding.verdict).max();
+        let verdict = match joined {
+            // A run that did not come to its end has not passed.
+            Some(Judgement::Pass) if status != Status::Completed => Judgement::Inconclusive,
+            Some(joined) => joined,
+            None => Judgement::Inconclusive,
+        };
+        let leftovers = self.timeline.leftovers.to_vec();
+        Verdict {
+            schema_version: SCHEMA_VERSION,
+            experiment: self.plan.experiment.name.clone(),
+            title: self.plan.experiment.title.clone(),
+            run_id: self.timeline.run_id.to_owned(),
+            status,
+            verdict,
+            exit_code: conclude::exit_code(status, verdict, self.timeline.signal, !leftovers.is_empty()),
+            problem: self.timeline.problem(),
+            seed: self.plan.seed,
+            defects: self.plan.defects.clone(),
+            assertions,
+            recovery,
+            faults: self.faults(),
+            leftovers,
+            again: conclude::again(self.plan),
+        }
+    }
+
+    fn faults(&self) -> Vec<FaultRecord> {
+        let faults = self.plan.faults.iter().zip(&self.timeline.faults);
+        faults.map(|(fault, seen)| record(fault, seen)).collect()
+    }
+}
+
+fn record(fault: &PlannedFault, seen: &FaultSeen<'_>) -> FaultRecord {
+    let ms = |us: Option<i64>| us.map(|us| us as f64 / 1_000.0);
+    FaultRecord {
+        name: fault.name.clone(),
+        kind: fault.fault.name().to_owned(),
+        describe: seen
+            .describe
+            .map_or_else(|| fault.fault.behaviour().describe(), str::to_owned),
+        planned_ms: match fault.trigger {
+            Trigger::At { at_ms } => Some(at_ms),
+            Trigger::OnOperation { .. } | Trigger::OnLog { .. } => None,
+        },
+        effective_ms: ms(seen.effective_us),
+        healed_ms: ms(seen.healed_us),
+        injected: seen.injected.cloned(),
+        healed: seen.healed.cloned(),
+        problem: seen.problem.map(str::to_owned),
+    }
+}
+
+fn assertion(name: &str, kind: AssertionKind, finding: Finding) -> Assertion {
+    Assertion {
+        name: name.to_owned(),
+        kind,
+        finding,
+    }
+}
+
+fn judged(verdict: Judgement, detail: String) -> Finding {
+    Finding {
+        verdict,
+        detail,
+        evidence: Vec::new(),
+        samples: 1,
+    }
+}
+
+fn doubt(detail: String) -> Finding {
+    Finding {
+        samples: 0,
+        ..judged(Judgement::Inconclusive, detail)
+    }
+}

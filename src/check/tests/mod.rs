@@ -1,0 +1,4 @@
+//! Tests of the checkers and of the judgement as a whole: hand-written histories, generated ones, and naive references
+//! written straight from the definitions.
+
+pub(super) mod build;
