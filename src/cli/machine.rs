@@ -10,7 +10,11 @@ pub fn gc(images: bool) -> u8 {
         match docker::gc(images).await {
             Ok(report) => {
                 print!("{}", told(&report));
-                if report.leftovers.is_empty() { exit::PASSED } else { exit::LEFTOVERS }
+                if report.leftovers.is_empty() {
+                    exit::PASSED
+                } else {
+                    exit::LEFTOVERS
+                }
             }
             Err(error) => {
                 eprintln!("error: {error}");
@@ -33,7 +37,11 @@ fn told(report: &GcReport) -> String {
     list("removed images", &report.removed_images);
     list("images were not looked at", report.images_spared.as_slice());
     list("could not be removed", &report.leftovers);
-    if lines.is_empty() { "nothing to remove\n".to_owned() } else { lines }
+    if lines.is_empty() {
+        "nothing to remove\n".to_owned()
+    } else {
+        lines
+    }
 }
 
 /// Says what this machine can do.

@@ -44,13 +44,19 @@ impl Run {
 
     fn dir(&self) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.out.path()).ok()?;
-        entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.is_dir())
+        entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| path.is_dir())
     }
 
     fn events(&self) -> Vec<Value> {
         let Some(dir) = self.dir() else { return Vec::new() };
         let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).map(|entry| entry["event"].clone()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .map(|entry| entry["event"].clone())
+            .collect()
     }
 
     /// Waits until an event is on disk of which `is` holds.
@@ -58,15 +64,26 @@ impl Run {
         let began = Instant::now();
         while !self.events().iter().any(&is) {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the run ended before {what}: {ended:?}\n{}", self.output());
-            assert!(began.elapsed() < Duration::from_secs(240), "no {what} after 240 s\n{}", self.output());
+            assert!(
+                ended.is_none(),
+                "the run ended before {what}: {ended:?}\n{}",
+                self.output()
+            );
+            assert!(
+                began.elapsed() < Duration::from_secs(240),
+                "no {what} after 240 s\n{}",
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn run_id(&self) -> String {
         let events = self.events();
-        let started = events.iter().find_map(|event| event["started"]["run_id"].as_str()).expect("a started event");
+        let started = events
+            .iter()
+            .find_map(|event| event["started"]["run_id"].as_str())
+            .expect("a started event");
         started.to_owned()
     }
 
@@ -80,7 +97,11 @@ impl Run {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "still running 60 s later\n{}", self.output());
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "still running 60 s later\n{}",
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -104,16 +125,24 @@ impl Drop for Run {
 
 fn docker(args: &[&str]) -> String {
     let output: Output = Command::new("docker").args(args).output().expect("docker");
-    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Containers, networks and volumes of a run.
 fn left_of(run_id: &str) -> String {
     let label = format!("label=nightmail.run={run_id}");
-    [["ps", "-aq"].as_slice(), &["network", "ls", "-q"], &["volume", "ls", "-q"]]
-        .map(|list| docker(&[list, &["--filter", &label]].concat()))
-        .join("")
+    [
+        ["ps", "-aq"].as_slice(),
+        &["network", "ls", "-q"],
+        &["volume", "ls", "-q"],
+    ]
+    .map(|list| docker(&[list, &["--filter", &label]].concat()))
+    .join("")
 }
 
 fn assert_nothing_left(run_id: &str, within: Duration) {
@@ -141,7 +170,11 @@ fn a_run_passes_and_leaves_reports_and_nothing_else() {
     let mut run = Run::start(&[EXPERIMENT]);
     run.wait_for("an injected fault", injected);
     let run_id = run.run_id();
-    assert_ne!(left_of(&run_id), "", "while it lasts, the label must find the run's containers");
+    assert_ne!(
+        left_of(&run_id),
+        "",
+        "while it lasts, the label must find the run's containers"
+    );
     assert_eq!(run.exit_code(), Some(0), "{}", run.output());
     assert_nothing_left(&run_id, Duration::ZERO);
     let verdict = run.verdict();
@@ -149,7 +182,15 @@ fn a_run_passes_and_leaves_reports_and_nothing_else() {
     assert_eq!(verdict["seed"], 7);
     assert_eq!(verdict["faults"][0]["injected"]["confirmed"], true);
     let dir = run.dir().unwrap();
-    for file in ["plan.json", "history.jsonl", "events.jsonl", "junit.xml", "summary.md", "report.html", "logs/book-1.log"] {
+    for file in [
+        "plan.json",
+        "history.jsonl",
+        "events.jsonl",
+        "junit.xml",
+        "summary.md",
+        "report.html",
+        "logs/book-1.log",
+    ] {
         assert!(dir.join(file).metadata().is_ok_and(|file| file.len() > 0), "{file}");
     }
     judged_again_alike(&dir, &verdict);
@@ -167,7 +208,12 @@ fn judged_again_alike(dir: &Path, verdict: &Value) {
         .env("DOCKER_HOST", "unix:///nowhere")
         .output()
         .unwrap();
-    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(
+        again.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
     let judged: Value = serde_json::from_slice(&std::fs::read(copy.path().join("verdict.json")).unwrap()).unwrap();
     assert_eq!(&judged, verdict);
 }
@@ -194,7 +240,12 @@ fn an_interrupt_heals_the_fault_in_force() {
     run.signal(Signal::SIGINT);
     assert_eq!(run.exit_code(), Some(130), "{}", run.output());
     assert_nothing_left(&run_id, Duration::ZERO);
-    assert_eq!(run.verdict()["faults"][0]["healed"]["confirmed"], true, "{}", run.verdict());
+    assert_eq!(
+        run.verdict()["faults"][0]["healed"]["confirmed"],
+        true,
+        "{}",
+        run.verdict()
+    );
 }
 
 #[test]
@@ -203,7 +254,9 @@ fn a_second_signal_ends_at_once_and_still_leaves_nothing() {
     run.wait_for("the method", in_phase("method"));
     let run_id = run.run_id();
     run.signal(Signal::SIGINT);
-    run.wait_for("the end of the load", |event| event.get("interrupted").is_some() || event.get("load_ended").is_some());
+    run.wait_for("the end of the load", |event| {
+        event.get("interrupted").is_some() || event.get("load_ended").is_some()
+    });
     run.signal(Signal::SIGINT);
     assert_eq!(run.exit_code(), Some(130), "{}", run.output());
     assert_nothing_left(&run_id, Duration::from_secs(10));
@@ -231,7 +284,12 @@ fn a_defect_fails_by_the_assertion_that_names_it() {
     run.wait_for("an injected fault", injected);
     assert_eq!(run.exit_code(), Some(1), "{}", run.output());
     let verdict = run.verdict();
-    let failed = verdict["assertions"].as_array().unwrap().iter().find(|assertion| assertion["verdict"] == "fail").unwrap();
+    let failed = verdict["assertions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|assertion| assertion["verdict"] == "fail")
+        .unwrap();
     assert_eq!(failed["name"], "every-visitor-stands-in-the-book-once");
 }
 
