@@ -73,8 +73,7 @@ impl Signal {
         let bins = self.starts.len() - 1;
         let mut levels = vec![Level::Unknown; bins];
         let mut scratch = Vec::new();
-        for last in 0..bins {
-            let first = self.window_start(last);
+        for (first, last) in self.windows(bins) {
             let Some(good) = self.within_tolerance(first, last, &mut scratch) else {
                 continue;
             };
@@ -87,6 +86,17 @@ impl Signal {
             }
         }
         levels
+    }
+
+    /// First and last bin of every window: one that ends with each bin, and at the end of the load also those that begin
+    /// too late to be widened, as those at its start have ended too soon.
+    fn windows(&self, bins: usize) -> impl Iterator<Item = (usize, usize)> {
+        let rolling = (0..bins).map(|last| (self.window_start(last), last));
+        let late = bins.checked_sub(1).into_iter().flat_map(move |last| {
+            let starts = self.window_start(last) + 1..(bins + 1).saturating_sub(ROLLING_BINS);
+            starts.map(move |first| (first, last))
+        });
+        rolling.chain(late)
     }
 
     fn count(&self, first: usize, last: usize) -> usize {

@@ -15,8 +15,8 @@ use crate::history::load::History;
 use crate::plan::{Bound, Compare, Measure, Plan, RecoveryPlan};
 use crate::verdict::{Degraded, Finding, Judgement, Recovery};
 
-/// A backlog is read by its median over a rolling second: a spike is no backlog.
-const MEDIAN_PERMILLE: u32 = 500;
+/// A backlog is drained when every reading of a rolling second says so.
+const MAX_PERMILLE: u32 = 1_000;
 
 /// What recovery is measured on. Times are microseconds since the load started.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ fn levels(plan: &Plan, history: &History<'_>, count: usize) -> BTreeMap<String, 
     let backlogs = plan.system.backlogs.iter().map(|backlog| {
         let measure = Measure::Metric {
             metric: backlog.metric.clone(),
-            quantile_permille: MEDIAN_PERMILLE,
+            quantile_permille: MAX_PERMILLE,
         };
         let tolerance = Bound {
             compare: Compare::AtMost,
@@ -93,22 +93,36 @@ fn levels(plan: &Plan, history: &History<'_>, count: usize) -> BTreeMap<String, 
         };
         (measure, tolerance)
     });
+    let of = |measure: &Measure, tolerance| Signal::collect(measure, tolerance, history, count).levels();
     let probes = plan
         .gate
         .probes
         .iter()
-        .map(|probe| (probe.measure.clone(), probe.tolerance));
+        .map(|probe| (&probe.measure, of(&probe.measure, probe.tolerance)));
+    let backlogs: Vec<(Measure, Bound)> = backlogs.collect();
+    let backlogs = backlogs
+        .iter()
+        .map(|(measure, tolerance)| (measure, without_spikes(of(measure, *tolerance))));
     let mut levels: BTreeMap<String, Vec<Level>> = BTreeMap::new();
-    for (measure, tolerance) in probes.chain(backlogs) {
-        let found = Signal::collect(&measure, tolerance, history, count).levels();
-        match levels.get_mut(bins::name(&measure)) {
+    for (measure, found) in probes.chain(backlogs) {
+        match levels.get_mut(bins::name(measure)) {
             Some(known) => known
                 .iter_mut()
                 .zip(found)
                 .for_each(|(known, found)| *known = both(*known, found)),
             None => {
-                levels.insert(bins::name(&measure).to_owned(), found);
+                levels.insert(bins::name(measure).to_owned(), found);
             }
+        }
+    }
+    levels
+}
+
+/// A backlog that is there for one bin alone is work in progress.
+fn without_spikes(mut levels: Vec<Level>) -> Vec<Level> {
+    for stretch in levels.chunk_by_mut(|one, other| one == other) {
+        if let [spike @ Level::Bad] = stretch {
+            *spike = Level::Good;
         }
     }
     levels

@@ -146,8 +146,9 @@ async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId, start: Ins
         ),
         false => format!("{id}: a fresh connection was still answered"),
     });
+    // The onset is the freeze itself: silence takes its time to be heard, and began with it.
     Ok(Measured {
-        onset: silent.then(|| start.elapsed()),
+        onset: silent.then_some(onset),
         evidence,
     })
 }

@@ -194,6 +194,8 @@ fn by_serde(text: &str) -> History<'_> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_quick_reader_says_what_serde_says(records in proptest::collection::vec(any_record(), 0..20), pieces in 1..6usize) {
         let text = text(&records);

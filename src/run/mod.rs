@@ -289,7 +289,10 @@ async fn gate(scene: &Scene<'_>, recorder: &Recorder) -> Result<Option<Instant>,
 
 async fn take_down(scene: &Scene<'_>, keep: bool) -> Vec<String> {
     let _ = scene.phase(Phase::Down, None);
-    let Some(system) = &scene.system else { return Vec::new() };
+    let Some(system) = &scene.system else {
+        // Whatever was under way when it was cut short.
+        return scene.engine.clean(scene.folder.run_id()).await;
+    };
     if keep {
         for line in system.keep().await {
             scene.events.notice(line);

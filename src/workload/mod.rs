@@ -14,6 +14,7 @@ pub mod client;
 pub mod drain;
 pub mod expression;
 mod gauge;
+mod generator;
 mod limits;
 mod load;
 mod operation;

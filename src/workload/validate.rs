@@ -23,6 +23,7 @@ pub fn problems(system: &SystemDefinition) -> Vec<Problem> {
         problems.extend(Gauge::compile(name, definition).err());
     }
     for position in 0..system.backlogs.len() {
+        // What is wrong with a gauge itself has just been found.
         if !system.metrics.contains_key(&system.backlogs[position].metric) {
             problems.extend(drain::compile(system, position).err());
         }

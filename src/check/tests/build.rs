@@ -14,11 +14,20 @@ use crate::plan::{
 };
 use crate::verdict::{Assertion, AssertionKind, Finding, Judgement};
 
+/// So many cases, and no file that remembers them: a case that failed is printed, and becomes a test by hand.
+pub fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 /// A second in microseconds.
 pub const SECOND: u64 = 1_000_000;
 
 /// A history in the making, written and read as a run's is.
-#[derive(Default, Clone)]
+#[derive(Debug, Default, Clone)]
 pub struct Saved {
     records: Vec<Record<'static>>,
     counts: BTreeMap<String, u64>,

@@ -2,3 +2,11 @@
 //! written straight from the definitions.
 
 pub(super) mod build;
+mod checkers;
+mod defects;
+mod generated;
+mod judgement;
+mod model;
+mod naive;
+mod probes;
+mod recoveries;

@@ -1,0 +1,532 @@
+//! Recovery on timelines made by hand, with answers known beforehand, and against a naive reference.
+//!
+//! By [`build::events`] the gate passes at 5 s, the fault bites at 10 s and is healed at 20 s, and the load ends at 35 s.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::build::{self, SECOND, Saved, op};
+use crate::check::bins::{BIN_US, Level, Signal};
+use crate::check::judge;
+use crate::check::recovery::Course;
+use crate::event::{Entry, Event};
+use crate::history::Outcome;
+use crate::history::load::History;
+use crate::plan::{Measure, Plan, Probe};
+use crate::verdict::{AssertionKind, Finding, Judgement, Recovery};
+
+/// Arrivals at a steady rate to 35 s; `fate` gives each its latency, or none if it does not end ok.
+fn timeline(rate: u64, fate: impl Fn(u64) -> Option<u64>) -> Saved {
+    let mut saved = Saved::default();
+    for number in 0..35 * rate {
+        let at_us = number * SECOND / rate;
+        let mut op = op("buy", &number.to_string(), at_us, Outcome::Info);
+        if let Some(latency_us) = fate(at_us) {
+            op.outcome = Outcome::Ok;
+            op.done_us = at_us + latency_us;
+        }
+        saved.push(op);
+    }
+    saved
+}
+
+/// Nothing succeeds in these times, given in milliseconds.
+fn outages(rate: u64, times_ms: &[std::ops::Range<u64>]) -> Saved {
+    let out = |at_us: u64| times_ms.iter().any(|time| time.contains(&(at_us / 1_000)));
+    timeline(rate, |at_us| (!out(at_us)).then_some(5_000))
+}
+
+fn plan() -> Plan {
+    Plan {
+        invariants: Vec::new(),
+        ..build::plan_with_fault()
+    }
+}
+
+fn judged(plan: &Plan, saved: &Saved, events: &[Entry]) -> (Recovery, Finding) {
+    let verdict = saved.read(|history| judge(plan, history, events));
+    let mut found = verdict
+        .assertions
+        .into_iter()
+        .filter(|assertion| assertion.kind == AssertionKind::Recovery);
+    let assertion = found.next().expect("recovery is judged");
+    assert_eq!(assertion.name, "recovery");
+    (verdict.recovery, assertion.finding)
+}
+
+fn recovery(saved: &Saved) -> (Recovery, Finding) {
+    judged(&plan(), saved, &build::events())
+}
+
+fn times(recovery: &Recovery) -> (Option<f64>, Option<f64>) {
+    (recovery.recovery_time_ms, recovery.disruption_ms)
+}
+
+#[test]
+fn an_outage_that_ends_with_the_heal_takes_no_time_to_recover() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..20_000]));
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(times(&recovery), (Some(0.0), Some(10_000.0)));
+    let degraded = &recovery.degraded[..];
+    assert_eq!(degraded.len(), 1);
+    assert_eq!((degraded[0].from_ms, degraded[0].to_ms), (10_000.0, 20_000.0));
+    assert_eq!(finding.samples, 25 * 40);
+    assert!(!recovery.censored && !recovery.metastable);
+}
+
+#[test]
+fn a_step_outage_is_measured_to_the_bin() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..23_100]));
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(times(&recovery), (Some(3_250.0), Some(13_250.0)));
+    assert!(
+        finding
+            .detail
+            .starts_with("recovered 3.250 s after the heal and stable for 5.000 s"),
+        "{}",
+        finding.detail
+    );
+}
+
+#[test]
+fn recovery_before_the_heal_is_no_recovery_time() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..12_000]));
+    assert_eq!(finding.verdict, Judgement::Pass);
+    assert_eq!(
+        times(&recovery),
+        (Some(0.0), Some(2_000.0)),
+        "a fail-over ended the disruption"
+    );
+}
+
+#[test]
+fn recovery_that_comes_too_late_fails_with_its_time() {
+    let mut plan = plan();
+    plan.recovery.as_mut().unwrap().within_ms = 3_000;
+    let (recovery, finding) = judged(&plan, &outages(40, &[10_000..23_500]), &build::events());
+    assert_eq!(finding.verdict, Judgement::Fail);
+    assert_eq!(times(&recovery), (Some(3_500.0), Some(13_500.0)));
+    assert!(!recovery.censored);
+    let just_in_time = judged(&plan, &outages(40, &[10_000..23_000]), &build::events());
+    assert_eq!(just_in_time.1.verdict, Judgement::Pass, "{:?}", just_in_time.1);
+}
+
+#[test]
+fn good_time_that_does_not_last_is_no_recovery() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..22_000, 26_000..27_000]));
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(times(&recovery).0, Some(7_000.0), "4 s of good time are not 5");
+    let (recovery, _) = judged(
+        &plan(),
+        &outages(40, &[10_000..21_000, 26_000..27_000]),
+        &build::events(),
+    );
+    assert_eq!(times(&recovery).0, Some(1_000.0), "5 s are");
+}
+
+#[test]
+fn what_is_not_recovered_by_the_end_is_censored_and_failed() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..31_000]));
+    assert_eq!(finding.verdict, Judgement::Fail, "{finding:?}");
+    assert_eq!(times(&recovery), (None, Some(25_000.0)));
+    assert!(
+        recovery.censored && !recovery.metastable,
+        "it was good at the end, too late"
+    );
+    assert!(finding.detail.contains("recovery > 15.000 s"), "{}", finding.detail);
+}
+
+#[test]
+fn degraded_to_the_end_at_unchanged_load_is_metastable() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..40_000]));
+    assert_eq!(finding.verdict, Judgement::Fail);
+    assert!(recovery.censored && recovery.metastable, "{finding:?}");
+    assert!(finding.detail.contains("metastable"), "{}", finding.detail);
+}
+
+#[test]
+fn flapping_is_not_recovery() {
+    let flaps: Vec<_> = (10..35)
+        .step_by(2)
+        .map(|second| second * 1_000..(second + 1) * 1_000)
+        .collect();
+    let (recovery, finding) = recovery(&outages(40, &flaps));
+    assert_eq!(finding.verdict, Judgement::Fail, "{finding:?}");
+    assert!(recovery.censored && recovery.metastable);
+}
+
+#[test]
+fn a_slow_decline_is_found_where_it_crosses_the_tolerance() {
+    // From the fault on 10 ms more each second, back at twice that pace: above 50 ms from 14.5 s to 25.5 s.
+    let latency_us = |at_us: u64| match at_us / 1_000 {
+        ms @ 10_000..20_000 => 5_000 + (ms - 10_000) * 10,
+        ms @ 20_000..25_000 => 105_000 - (ms - 20_000) * 10,
+        ms @ 25_000..30_000 => 55_000 - (ms - 25_000) * 10,
+        _ => 5_000,
+    };
+    let mut plan = plan();
+    plan.gate.probes = vec![build::latency(500, "<=", 50.0)];
+    let (recovery, finding) = judged(&plan, &timeline(40, |at_us| Some(latency_us(at_us))), &build::events());
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    let (recovery_ms, disruption_ms) = times(&recovery);
+    // A median over a second lies half a second behind at either edge.
+    assert!((5_000.0..=5_750.0).contains(&recovery_ms.unwrap()), "{recovery_ms:?}");
+    assert_eq!(disruption_ms, recovery_ms.map(|ms| ms + 10_000.0));
+    let from_ms = recovery.degraded[0].from_ms;
+    assert!((14_500.0..=15_000.0).contains(&from_ms), "{from_ms}");
+}
+
+#[test]
+fn at_a_low_rate_the_window_widens_and_the_edges_stay_sharp() {
+    let (recovery, finding) = recovery(&outages(5, &[10_000..22_000]));
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(times(&recovery), (Some(2_000.0), Some(12_000.0)));
+}
+
+#[test]
+fn too_few_operations_are_a_doubt() {
+    let mut few = Saved::default();
+    for number in 0..12 {
+        few.push(op("buy", &number.to_string(), number * 3 * SECOND, Outcome::Ok));
+    }
+    let (_, finding) = recovery(&few);
+    assert_eq!(finding.verdict, Judgement::Inconclusive, "{finding:?}");
+    assert!(
+        finding.evidence.iter().any(|line| line.contains("too little")),
+        "{finding:?}"
+    );
+}
+
+#[test]
+fn a_stray_failure_is_no_degradation() {
+    let (quiet, finding) = recovery(&outages(40, &[]));
+    assert_eq!(finding.verdict, Judgement::Pass);
+    assert_eq!(times(&quiet), (Some(0.0), Some(0.0)));
+    assert!(
+        finding.detail.starts_with("service was not seen degraded"),
+        "{}",
+        finding.detail
+    );
+    // Three within 75 ms: one bad bin, and no two in a row.
+    let (stray, finding) = recovery(&outages(40, &[12_000..12_075]));
+    assert_eq!(finding.verdict, Judgement::Pass);
+    assert!(stray.degraded.is_empty(), "{stray:?}");
+    // Two bins' worth is one.
+    let (short, _) = recovery(&outages(40, &[12_000..12_500]));
+    assert_eq!(times(&short), (Some(0.0), Some(2_500.0)));
+    assert_eq!(
+        (short.degraded[0].from_ms, short.degraded[0].to_ms),
+        (12_000.0, 12_500.0)
+    );
+}
+
+#[test]
+fn a_bad_bin_breaks_the_run_of_good_ones() {
+    let (recovery, finding) = recovery(&outages(40, &[10_000..20_000, 22_000..22_100]));
+    assert_eq!(finding.verdict, Judgement::Pass);
+    assert_eq!(times(&recovery).0, Some(2_250.0), "{:?}", recovery.degraded);
+}
+
+fn with_backlog(mut plan: Plan) -> Plan {
+    let backlog = serde_json::json!({"metric": "queue", "drained": 5.0});
+    plan.system.backlogs = vec![serde_json::from_value(backlog).unwrap()];
+    plan
+}
+
+/// Readings every 250 ms to 35 s.
+fn readings(saved: &mut Saved, value: impl Fn(u64) -> Option<f64>) {
+    for number in 0..140 {
+        saved.sample("queue", number * BIN_US, value(number * BIN_US));
+    }
+}
+
+#[test]
+fn recovery_waits_for_the_backlog() {
+    let mut saved = outages(40, &[10_000..20_000]);
+    readings(&mut saved, |at_us| {
+        Some(if (10 * SECOND..26 * SECOND).contains(&at_us) {
+            80.0
+        } else {
+            3.0
+        })
+    });
+    let (recovery, finding) = judged(&with_backlog(plan()), &saved, &build::events());
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(times(&recovery), (Some(6_000.0), Some(16_000.0)));
+    assert_eq!(recovery.backlog_drained_ms, Some(6_000.0));
+    assert!(recovery.degraded.iter().any(|stretch| stretch.operation == "queue"));
+}
+
+#[test]
+fn a_spike_is_no_backlog() {
+    let mut saved = outages(40, &[10_000..20_000]);
+    readings(&mut saved, |at_us| Some(if at_us == 22 * SECOND { 80.0 } else { 3.0 }));
+    let (recovery, finding) = judged(&with_backlog(plan()), &saved, &build::events());
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert_eq!(
+        (times(&recovery).0, recovery.backlog_drained_ms),
+        (Some(0.0), Some(0.0))
+    );
+}
+
+#[test]
+fn a_backlog_that_nobody_can_read_is_a_doubt() {
+    let mut saved = outages(40, &[10_000..20_000]);
+    readings(&mut saved, |at_us| (at_us < 10 * SECOND).then_some(3.0));
+    let (_, finding) = judged(&with_backlog(plan()), &saved, &build::events());
+    assert_eq!(finding.verdict, Judgement::Inconclusive, "{finding:?}");
+}
+
+#[test]
+fn without_proof_of_the_fault_recovery_is_not_judged() {
+    let saved = outages(40, &[10_000..40_000]);
+    let mut unconfirmed = build::events();
+    let injected = build::event_mut(&mut unconfirmed, |event| matches!(event, Event::FaultInjected { .. }));
+    let Event::FaultInjected { receipt, .. } = injected else {
+        unreachable!()
+    };
+    receipt.confirmed = false;
+    let (_, finding) = judged(&plan(), &saved, &unconfirmed);
+    assert_eq!(finding.verdict, Judgement::Inconclusive);
+    assert!(finding.detail.contains("it was not seen to bite"), "{}", finding.detail);
+
+    let mut unhealed = build::events();
+    unhealed.retain(|entry| !matches!(entry.event, Event::FaultHealed { .. }));
+    let (recovery, finding) = judged(&plan(), &saved, &unhealed);
+    assert_eq!(finding.verdict, Judgement::Inconclusive);
+    assert_eq!(times(&recovery), (None, None));
+}
+
+#[test]
+fn final_reads_belong_to_recovery() {
+    let mut plan = plan();
+    let read = serde_json::json!({
+        "request": {"service": "api", "port": 80, "path": "/orders"},
+        "items": {"json": {"at": "", "element": "id"}},
+    });
+    plan.system
+        .final_reads
+        .insert("orders".into(), serde_json::from_value(read).unwrap());
+    let verdict = |saved: &Saved| judged(&plan, saved, &build::events()).1.verdict;
+    let saved = outages(40, &[10_000..20_000]);
+    assert_eq!(verdict(&saved), Judgement::Inconclusive, "it was never made");
+    assert_eq!(verdict(saved.clone().end("orders")), Judgement::Pass);
+    assert_eq!(
+        verdict(saved.clone().end_with("orders", 0, Some("status 503"))),
+        Judgement::Fail
+    );
+}
+
+/// The definition, word for word: levels by looking at every window of every bin, and every operation in it.
+fn naive_levels(probe: &Probe, history: &History<'_>, bins: usize) -> Vec<Level> {
+    let placed: Vec<(usize, f64)> = match &probe.measure {
+        Measure::Metric { .. } => {
+            let samples = history.samples.iter().filter(|sample| sample.value.is_some());
+            samples
+                .map(|sample| ((sample.at_us / BIN_US) as usize, sample.value.unwrap()))
+                .collect()
+        }
+        _ => {
+            let latency = |op: &crate::history::Op<'_>| match op.outcome {
+                Outcome::Ok => (op.done_us - op.intended_us) as f64 / 1e3,
+                _ => f64::INFINITY,
+            };
+            history
+                .ops
+                .iter()
+                .map(|op| ((op.intended_us / BIN_US) as usize, latency(op)))
+                .collect()
+        }
+    };
+    let within = |first: usize, last: usize| -> Vec<f64> {
+        let mut values: Vec<f64> = placed
+            .iter()
+            .filter(|(bin, _)| (first..=last).contains(bin))
+            .map(|(_, value)| *value)
+            .collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let (least, enough) = match &probe.measure {
+        Measure::SuccessRate { .. } => (
+            10,
+            (1.0 / (1.0 - probe.tolerance.value / 100.0)).round().max(10.0) as usize,
+        ),
+        Measure::Latency { quantile_permille, .. } => (10, (1_000 / (1_000 - quantile_permille)).max(10) as usize),
+        Measure::Metric { .. } => (1, 1),
+    };
+    let window = |last: usize| -> usize {
+        let mut length = 4;
+        while length < 20 && length <= last && within((last + 1).saturating_sub(length), last).len() < enough {
+            length += 1;
+        }
+        while length < 40 && length <= last && within((last + 1).saturating_sub(length), last).len() < least {
+            length += 1;
+        }
+        (last + 1).saturating_sub(length)
+    };
+    let good = |values: &[f64]| -> Option<bool> {
+        if values.len() < least {
+            return None;
+        }
+        let measured = match probe.measure {
+            Measure::SuccessRate { .. } => {
+                values.iter().filter(|value| value.is_finite()).count() as f64 * 100.0 / values.len() as f64
+            }
+            Measure::Latency { quantile_permille, .. } | Measure::Metric { quantile_permille, .. } => {
+                let exceeded = |value: &&f64| {
+                    let not_above = values.iter().filter(|other| *other <= *value).count();
+                    not_above * 1_000 >= values.len() * quantile_permille as usize
+                };
+                *values.iter().find(exceeded).unwrap()
+            }
+        };
+        Some(probe.tolerance.holds(measured))
+    };
+    let mut windows: Vec<(usize, usize)> = (0..bins).map(|last| (window(last), last)).collect();
+    // Every window of a second and more that ends with the load, down to those too short to be widened.
+    let late = (0..bins.saturating_sub(3)).filter(|first| *first > window(bins - 1));
+    windows.extend(late.map(|first| (first, bins - 1)));
+    let windows: Vec<(usize, usize, Option<bool>)> = windows
+        .into_iter()
+        .map(|(first, last)| (first, last, good(&within(first, last))))
+        .collect();
+    let level = |bin: usize| {
+        let containing = windows
+            .iter()
+            .filter(|(first, last, _)| (*first..=*last).contains(&bin));
+        let said: Vec<bool> = containing.filter_map(|(_, _, good)| *good).collect();
+        match (said.is_empty(), said.contains(&true)) {
+            (true, _) => Level::Unknown,
+            (_, true) => Level::Good,
+            (_, false) => Level::Bad,
+        }
+    };
+    (0..bins).map(level).collect()
+}
+
+/// Recovery time from levels, by the definition: the first start from the heal on after which all is good for long.
+fn naive_recovery_ms(course: &Course) -> Option<f64> {
+    let bins = course.levels.values().next().unwrap().len();
+    let all_good = |bin: usize| course.levels.values().all(|levels| levels[bin] == Level::Good);
+    let stable = (course.stable_us / BIN_US) as usize;
+    let heal_bin = (course.heal_us / BIN_US) as usize;
+    let effect_bin = (course.effect_us / BIN_US) as usize;
+    let degraded = course.levels.values().any(|levels| {
+        let bad = |bin: usize| levels.get(bin) == Some(&Level::Bad);
+        (effect_bin..bins).any(|bin| bad(bin) && (bad(bin + 1) || bad(bin - 1)))
+    });
+    if !degraded {
+        return Some(0.0);
+    }
+    let start = (heal_bin..=bins.saturating_sub(stable)).find(|start| (*start..start + stable).all(all_good))?;
+    Some(((start as u64 * BIN_US) as f64 - course.heal_us as f64).max(0.0) / 1e3)
+}
+
+fn any_probe() -> impl Strategy<Value = Probe> {
+    prop_oneof![
+        prop_oneof![Just(50.0), Just(90.0), Just(99.0), Just(99.5)].prop_map(|at| build::success("rate", ">=", at)),
+        prop_oneof![Just(500), Just(950), Just(990)].prop_map(|permille| build::latency(permille, "<=", 50.0)),
+        prop_oneof![Just(500), Just(990), Just(1_000)].prop_map(|permille| build::gauge(permille, "<=", 50.0)),
+    ]
+}
+
+fn any_history() -> impl Strategy<Value = Saved> {
+    // Stretches of time with their rate, their chance of failure in percent, and their latency.
+    let stretch = (
+        1..8u64,
+        0..50u64,
+        prop_oneof![Just(0u64), Just(2), Just(30), Just(100)],
+        1..100u64,
+    );
+    (proptest::collection::vec(stretch, 1..8), any::<u64>()).prop_map(|(stretches, seed)| {
+        let mut random = seed | 1;
+        let mut chance = move || {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % 100
+        };
+        let mut saved = Saved::default();
+        let mut start_us = 0;
+        for (seconds, rate, failing, latency_ms) in stretches {
+            for number in 0..seconds * rate {
+                let at_us = start_us + number * SECOND / rate;
+                let outcome = if chance() < failing { Outcome::Fail } else { Outcome::Ok };
+                let mut op = op("buy", "", at_us, outcome);
+                op.done_us = at_us + latency_ms * 1_000;
+                saved.push(op);
+            }
+            for number in 0..seconds * rate / 8 {
+                let at_us = start_us + number * SECOND * 8 / rate;
+                saved.sample("queue", at_us, (chance() < 90).then_some(latency_ms as f64));
+            }
+            start_us += seconds * SECOND;
+        }
+        saved
+    })
+}
+
+fn any_level() -> impl Strategy<Value = Level> {
+    prop_oneof![6 => Just(Level::Good), 3 => Just(Level::Bad), 1 => Just(Level::Unknown)]
+}
+
+/// Levels in stretches, as they come in life.
+fn any_levels() -> impl Strategy<Value = Vec<Level>> {
+    let stretches = proptest::collection::vec((any_level(), 1..12usize), 30);
+    stretches.prop_map(|stretches| {
+        let all = stretches
+            .into_iter()
+            .flat_map(|(level, length)| std::iter::repeat_n(level, length));
+        all.chain(std::iter::repeat(Level::Good)).take(100).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(build::cases(300))]
+
+    #[test]
+    fn levels_are_what_the_definition_says(saved in any_history(), probe in any_probe()) {
+        saved.read(|history| {
+            let last_us = history.ops.iter().map(|op| op.intended_us).max().unwrap_or(0);
+            let bins = (last_us / BIN_US) as usize;
+            let quick = Signal::collect(&probe.measure, probe.tolerance, history, bins).levels();
+            prop_assert_eq!(quick, naive_levels(&probe, history, bins));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn recovery_is_what_the_definition_says(one in any_levels(), other in any_levels(), heal in 10..60u64, offset in 0..BIN_US, within in 0..60u64, stable in 1..30u64) {
+        let course = Course {
+            levels: BTreeMap::from([("buy".to_owned(), one), ("queue".to_owned(), other)]),
+            backlogs: vec!["queue".to_owned()],
+            gate_us: 0,
+            effect_us: 8 * BIN_US,
+            heal_us: heal * BIN_US + offset,
+            within_us: within * BIN_US,
+            stable_us: stable * BIN_US,
+        };
+        let (recovery, finding) = course.measure();
+        let naive_ms = naive_recovery_ms(&course);
+        let in_time = naive_ms.is_some_and(|ms| ms <= (course.within_us as f64) / 1e3);
+        match finding.verdict {
+            Judgement::Pass => prop_assert_eq!(recovery.recovery_time_ms, naive_ms),
+            Judgement::Fail => {
+                prop_assert!(!in_time, "{finding:?}");
+                prop_assert_eq!(recovery.recovery_time_ms, naive_ms);
+                prop_assert_eq!(recovery.censored, naive_ms.is_none());
+            }
+            Judgement::Inconclusive => {
+                // Only what is unknown, or an end too soon, leaves a doubt.
+                let after = course.levels.values().any(|levels| levels[heal as usize..].contains(&Level::Unknown));
+                let ended = heal + within + stable > 100;
+                prop_assert!(after || ended, "{finding:?}");
+            }
+        }
+        if in_time && !recovery.degraded.is_empty() && naive_ms != Some(0.0) {
+            prop_assert_eq!(finding.verdict, Judgement::Pass, "{:?}", finding);
+        }
+    }
+}
