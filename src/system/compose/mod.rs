@@ -12,6 +12,7 @@ use crate::system::image::Recipe;
 
 mod dotenv;
 mod file;
+mod mounts;
 mod problem;
 mod resolve;
 mod scalar;

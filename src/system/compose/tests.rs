@@ -20,10 +20,8 @@ fn refused(text: &str) -> ComposeError {
     read(text).unwrap_err()
 }
 
-#[test]
-fn the_whole_of_what_is_supported() {
-    let file = read(
-        r#"
+/// Every key that is supported, in one file.
+const WHOLE: &str = r#"
 version: "3.9"
 name: demo
 x-common: &common
@@ -62,12 +60,12 @@ volumes: {data: }
 x-nightmail:
   images:
     demo/api: {cargo-binary: {package: demo, binary: api, path: /api}}
-"#,
-    )
-    .unwrap();
-    assert_eq!(file.images(), ["demo/api", "nightmail/postgres:15"]);
-    assert_eq!(file.replicas()["api"], 3);
-    let (api, db, job) = (&file.services["api"], &file.services["db"], &file.services["job"]);
+"#;
+
+#[test]
+fn a_service_with_shared_parts_and_both_forms_of_commands() {
+    let file = read(WHOLE).unwrap();
+    let api = &file.services["api"];
     assert_eq!(api.command.as_deref().unwrap(), ["serve", "--name", "two words"]);
     assert_eq!(api.entrypoint.as_deref().unwrap(), ["/bin/init", "--"]);
     assert_eq!(api.restart, Restart::OnFailure(3));
@@ -77,26 +75,41 @@ x-nightmail:
     assert_eq!(environment, ["1", "yes", "010", "010"]);
     assert_eq!(api.security_opt, ["no-new-privileges"]);
     assert_eq!(api.tmpfs["/tmp"], "");
+}
+
+#[test]
+fn a_service_with_health_mounts_and_limits() {
+    let file = read(WHOLE).unwrap();
+    let db = &file.services["db"];
     assert_eq!(db.tmpfs["/t"], format!("size={}", 64 << 20));
-    assert_eq!(db.healthcheck.as_ref().unwrap().test, ["CMD-SHELL", "pg_isready -q"]);
-    assert_eq!(
-        db.healthcheck.as_ref().unwrap().start_period,
-        Some(Duration::from_secs(90))
-    );
+    let check = db.healthcheck.as_ref().unwrap();
+    assert_eq!(check.test, ["CMD-SHELL", "pg_isready -q"]);
+    assert_eq!(check.start_period, Some(Duration::from_secs(90)));
     assert_eq!(db.mounts[0].source, MountSource::Volume("data".to_owned()));
     assert!(db.mounts[0].read_only);
     assert_eq!(db.mounts[1].source, MountSource::Anonymous);
-    assert_eq!(
-        db.ulimits,
-        [("nofile".to_owned(), 1024, 1024), ("nproc".to_owned(), 1, 2)]
-    );
     assert_eq!(db.sysctls["net.ipv4.tcp_tw_reuse"], "1");
+    let ulimits = [("nofile".to_owned(), 1024, 1024), ("nproc".to_owned(), 1, 2)];
+    assert_eq!(db.ulimits, ulimits);
+}
+
+#[test]
+fn a_job_with_an_environment_as_a_list() {
+    let file = read(WHOLE).unwrap();
+    let job = &file.services["job"];
     assert_eq!(job.environment["E"], "f=g");
     assert_eq!(job.environment["EMPTY"], "");
     assert_eq!(job.restart, Restart::No);
     assert_eq!(job.stop_grace, Duration::from_secs(2));
     assert_eq!(job.user.as_deref(), Some("999"));
     assert_eq!(job.depends_on["api"], Condition::Started);
+}
+
+#[test]
+fn a_file_as_a_whole() {
+    let file = read(WHOLE).unwrap();
+    assert_eq!(file.images(), ["demo/api", "nightmail/postgres:15"]);
+    assert_eq!(file.replicas()["api"], 3);
     assert_eq!(file.notices.len(), 2, "{:?}", file.notices);
     assert!(file.recipes.contains_key("demo/api"));
 }

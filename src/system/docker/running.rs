@@ -70,6 +70,11 @@ impl Pod {
         self.process.lock().expect("no holder panics").clone()
     }
 
+    /// Whether its process can be seen from here, and runs.
+    pub(super) fn runs_for_certain(&self) -> bool {
+        self.process().is_some_and(|process| !process.is_gone())
+    }
+
     fn is_held(&self) -> bool {
         *self.held.lock().expect("no holder panics")
     }

@@ -19,8 +19,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const RESTARTS_MAX: i64 = 5;
 /// Between two tries of a readiness condition.
 const READY_POLL: Duration = Duration::from_millis(10);
-/// Asking Docker is slow; the condition itself is what counts, and a death is noticed soon enough.
+/// Between two questions to Docker about a process that cannot be seen from here. They cost Docker more than the
+/// condition costs the replica.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two questions about an agent.
+const AGENT_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Waits until whatever a service depends on has been started, ready or not: what is needed later need not compete
@@ -63,10 +66,12 @@ impl Shared {
         let looking = || labels::refused(format!("waiting for {id}"));
         let mut failed = self.failed.subscribe();
         let began = Instant::now();
-        let mut next_look = began + LOOK_EVERY;
+        let mut next_look = began;
+        let mut next_agent_look = began + AGENT_LOOK_EVERY;
         loop {
-            if Instant::now() >= next_look {
+            if !pod.runs_for_certain() && Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK_EVERY;
+                pod.refresh(&self.client).await.map_err(looking())?;
                 match lifecycle::look(&self.client, &pod.container).await.map_err(looking())? {
                     Look::Ended { code: 0 } if job => return Ok(()),
                     Look::Ended { code } => {
@@ -79,12 +84,13 @@ impl Shared {
                     }
                     Look::Runs { .. } => {}
                 }
-                if pod.replica.agent.is_some() {
-                    self.check_agent(pod).await?;
-                }
+            }
+            if pod.replica.agent.is_some() && Instant::now() >= next_agent_look {
+                next_agent_look = Instant::now() + AGENT_LOOK_EVERY;
+                self.check_agent(pod).await?;
             }
             if !job && self.is_up(pod).await.map_err(looking())? {
-                return pod.refresh(&self.client).await.map_err(looking()).map_err(Some);
+                return Ok(());
             }
             if began.elapsed() > READY_WITHIN {
                 let reason = format!("was not ready after {} s", READY_WITHIN.as_secs());

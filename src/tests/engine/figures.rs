@@ -3,7 +3,8 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -121,7 +122,7 @@ fn plain() -> (Duration, Duration) {
     let began = Instant::now();
     docker(&["network", "create", &network]);
     let name = |service: &str| format!("{network}-{service}");
-    let run = |service: &str, alias: &str, port: u16, image: &str, environment: &[&str], command: &[&str]| {
+    let run = |service: &str, alias: &str, ready: &str, image: &str, environment: &[&str], command: &[&str]| {
         let name = name(service);
         let mut words = vec![
             "run",
@@ -141,7 +142,8 @@ fn plain() -> (Duration, Duration) {
         docker(&words);
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = docker(&["inspect", "-f", format, &name]);
-        while TcpStream::connect((address.trim(), port)).is_err() {
+        let address: Ipv4Addr = address.trim().parse().unwrap();
+        while !is_ready(address, ready) {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
@@ -155,13 +157,13 @@ fn plain() -> (Duration, Duration) {
         "LABEL_PRINTER=label-printer:8080",
     ];
     std::thread::scope(|scope| {
-        scope.spawn(|| run("database-1", "database-1", 5432, &postgres, &[], &["start-postgres"]));
+        scope.spawn(|| run("database-1", "database-1", "", &postgres, &[], &["start-postgres"]));
         scope.spawn(|| {
             let environment = ["CALLBACK_TO=postage-api:8080", "LEDGER=/tmp/ledger.jsonl"];
             run(
                 "provider",
                 "payment-provider",
-                8080,
+                "/health",
                 &replicas,
                 &environment,
                 &["payment-provider"],
@@ -171,7 +173,7 @@ fn plain() -> (Duration, Duration) {
             run(
                 "printer",
                 "label-printer",
-                8080,
+                "/health",
                 &replicas,
                 &["JOURNAL=/tmp/journal.jsonl"],
                 &["label-printer"],
@@ -183,7 +185,7 @@ fn plain() -> (Duration, Duration) {
             run(
                 "database-2",
                 "database-2",
-                5432,
+                "",
                 &postgres,
                 &["STANDBY_OF=database-1"],
                 &["start-postgres"],
@@ -195,7 +197,7 @@ fn plain() -> (Duration, Duration) {
                 run(
                     service,
                     "postage-api",
-                    8080,
+                    "/ready",
                     replicas,
                     to_the_database,
                     &["postage-api"],
@@ -206,7 +208,7 @@ fn plain() -> (Duration, Duration) {
             run(
                 "worker",
                 "postage-worker",
-                8080,
+                "/ready",
                 &replicas,
                 &worker,
                 &["postage-worker"],
@@ -232,6 +234,36 @@ fn plain() -> (Duration, Duration) {
     });
     docker(&["network", "rm", &network]);
     (up, began.elapsed())
+}
+
+/// The same conditions as nightmail's: an answer at a path, or of PostgreSQL to a query.
+fn is_ready(address: Ipv4Addr, path: &str) -> bool {
+    if path.is_empty() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut config = tokio_postgres::Config::new();
+        config.host(address.to_string()).user("postgres").dbname("postgres");
+        return runtime.block_on(async {
+            let Ok((client, connection)) = config.connect(tokio_postgres::NoTls).await else {
+                return false;
+            };
+            tokio::spawn(connection);
+            client.simple_query("SELECT 1").await.is_ok()
+        });
+    }
+    let asked = || -> std::io::Result<[u8; 12]> {
+        let mut stream = TcpStream::connect((address, 8080))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        Ok(start)
+    };
+    asked().is_ok_and(|start| start.ends_with(b" 200"))
 }
 
 fn newest(name: &str) -> String {
