@@ -251,6 +251,7 @@ pub(super) fn history() -> History<'static> {
         ops,
         samples,
         reads: BTreeMap::new(),
+        truncated: None,
     }
 }
 
