@@ -224,4 +224,21 @@ mod tests {
             .collect();
         assert_eq!(names, ["rootfs.tar", "Dockerfile"]);
     }
+
+    #[tokio::test]
+    #[ignore = "fetches Debian packages, needs Docker"]
+    async fn a_postgresql_of_debians_packages_initialises_itself() {
+        let image = tokio::task::spawn_blocking(|| crate::system::image::postgres::Postgres { version: 15 }.unpacked())
+            .await
+            .unwrap()
+            .unwrap();
+        let client = crate::system::docker::connect_client().await.unwrap();
+        let reference = format!("nightmail/test-postgres:{}", std::process::id());
+        // Its last step runs initdb and the server itself.
+        build(&client, "postgres", &reference, image)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let options = None::<bollard::query_parameters::RemoveImageOptions>;
+        client.remove_image(&reference, options, None).await.unwrap();
+    }
 }

@@ -90,11 +90,13 @@ pub fn with_dependencies(package: &str, keep: &dyn Fn(&str) -> bool) -> Result<V
         .lines()
         // Packages stand at the left margin, what they depend on is indented, virtual ones are in angle brackets.
         .filter(|line| !line.starts_with([' ', '|', '<']))
-        .filter(|name| *name == package || keep(name))
+        .filter(|name| *name != package && keep(name))
         .map(str::to_owned)
         .collect();
     names.sort();
     names.dedup();
+    // The first gives the folder its name.
+    names.insert(0, package.to_owned());
     Ok(names)
 }
 

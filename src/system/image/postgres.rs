@@ -123,7 +123,7 @@ impl Postgres {
     }
 
     /// The distribution's packages, unpacked.
-    fn unpacked(&self) -> Result<Image, ImageError> {
+    pub(crate) fn unpacked(&self) -> Result<Image, ImageError> {
         let server = format!("postgresql-{}", self.version);
         let client = format!("postgresql-client-{}", self.version);
         // The compiler for queries and the procedural languages are large and not needed.
