@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -12,8 +13,12 @@ use serde_json::Value;
 
 const EXPERIMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/guestbook/book-paused.yaml");
 
+/// One run at a time: several on one machine make the load late, and a late load proves nothing.
+static MACHINE: Mutex<()> = Mutex::new(());
+
 /// A run of the guestbook in a process group of its own.
 struct Run {
+    _machine: MutexGuard<'static, ()>,
     child: Child,
     out: tempfile::TempDir,
     lines: std::sync::mpsc::Receiver<String>,
@@ -21,6 +26,7 @@ struct Run {
 
 impl Run {
     fn start(args: &[&str]) -> Self {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         let out = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_nightmail"))
             .args(["run", "--seed", "7", "--out"])
@@ -39,7 +45,12 @@ impl Run {
                 let _ = sender.send(line);
             }
         });
-        Self { child, out, lines }
+        Self {
+            _machine: machine,
+            child,
+            out,
+            lines,
+        }
     }
 
     fn dir(&self) -> Option<PathBuf> {
