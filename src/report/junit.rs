@@ -79,7 +79,7 @@ fn case(suite: &str, assertion: &Assertion) -> TestCase {
     if finding.verdict != Judgement::Pass {
         status.set_message(detail.clone());
         status.set_type(kind);
-        status.set_description([&[detail.clone()], evidence.as_slice()].concat().join("\n"));
+        status.set_description([std::slice::from_ref(&detail), evidence.as_slice()].concat().join("\n"));
     }
     // The same name may be judged at the gate and again after recovery: a case is told apart by its kind.
     let mut case = TestCase::new(format!("{kind}: {}", clean(&assertion.name)), status);
