@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{self, clean, duration, shorten};
+use super::text::{self, clean, clean_prose, duration, shorten};
 use super::words;
 use crate::plan::Plan;
 use crate::verdict::{Assertion, FaultRecord, Judgement, Verdict};
@@ -38,7 +38,7 @@ fn headline(page: &mut String, plan: &Plan, verdict: &Verdict) {
     );
     let _ = writeln!(page, "**{}**\n", escape(&words::answer(verdict)));
     if !plan.experiment.description.is_empty() {
-        let _ = writeln!(page, "{}\n", escape(&plan.experiment.description));
+        let _ = writeln!(page, "{}\n", escape(&clean_prose(&plan.experiment.description)));
     }
     if !verdict.defects.is_empty() {
         let _ = writeln!(page, "Defects switched on: {}\n", escape(&verdict.defects.join(", ")));

@@ -27,6 +27,11 @@ pub(super) fn clean(data: &str) -> String {
     cleaned
 }
 
+/// The same for prose that was broken into lines to be written, not to be read so.
+pub(super) fn clean_prose(data: &str) -> String {
+    clean(&data.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// The same, keeping the lines apart.
 pub(super) fn clean_lines(data: &str) -> Vec<String> {
     const LINES_MAX: usize = 100;
@@ -135,6 +140,7 @@ mod tests {
     fn control_characters_are_spelled_out() {
         assert_eq!(clean("a\x1b[2Jb\x07\u{202e}c\n"), "a\\u{1b}[2Jb\\u{7}\\u{202e}c");
         assert_eq!(clean("one\r\ntwo"), "one\\r\\ntwo");
+        assert_eq!(clean_prose("one\n  two \x1b[31m\n"), "one two \\u{1b}[31m");
         assert_eq!(clean_lines("one\n\x1b[31mtwo"), ["one", "\\u{1b}[31mtwo"]);
     }
 

@@ -7,7 +7,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::series::{self, Timeline};
-use super::text::{clean, list};
+use super::text::{clean, clean_prose, list};
 use super::{svg, words};
 use crate::event::Entry;
 use crate::history::load::History;
@@ -126,7 +126,7 @@ impl Page<'_> {
                 }
                 h1 { (clean(&self.verdict.title)) }
                 @if !experiment.description.is_empty() {
-                    p.asked { (clean(&experiment.description)) }
+                    p.asked { (clean_prose(&experiment.description)) }
                 }
                 p.asked { (self.asked()) }
                 p.answer { (words::answer(self.verdict)) }
