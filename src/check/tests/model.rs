@@ -115,7 +115,7 @@ impl Model {
         saved
     }
 
-    pub fn some<'m>(&'m self, which: impl Fn(&Attempt) -> bool, at: Index) -> Option<&'m Attempt> {
+    pub fn some(&self, which: impl Fn(&Attempt) -> bool, at: Index) -> Option<&Attempt> {
         let those: Vec<&Attempt> = self.ops.iter().filter(|op| which(op)).collect();
         (!those.is_empty()).then(|| *at.get(&those))
     }
