@@ -1,104 +1,93 @@
-//! What was attempted, by key: the one side of every checker's comparison.
+//! What was attempted, by the number of its key: the one side of every checker's comparison.
 
-use super::index::Index;
-use crate::history::load::{FinalList, History};
+use super::Evidence;
 use crate::history::{Op, Outcome};
 
-/// The attempted keys in the order in which they completed.
-pub(super) struct Attempts<'a> {
-    index: Index<'a>,
-    all: Vec<Attempt<'a>>,
+/// The attempted keys.
+pub(super) struct Attempts<'e> {
+    evidence: &'e Evidence<'e>,
+    /// Kinds of operations; none for causes that no customer sends.
+    kinds: &'e [String],
+    outcomes: Vec<Option<Outcome>>,
+    /// How often each was found at the far end, up to 255.
+    seen: Vec<u8>,
+    /// How many there are.
+    pub count: usize,
+    /// How many of them are acknowledged.
+    pub acknowledged: usize,
 }
 
-/// An attempted key.
-pub(super) struct Attempt<'a> {
-    /// The key.
-    pub key: &'a str,
-    /// All operations with this key together: `ok` if any was, `fail` only if all were, else `info`.
+/// What is known of an attempted key.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt {
+    /// The number of its key.
+    pub number: usize,
+    /// All operations with this key together.
     pub outcome: Outcome,
-    /// An operation with this key, an acknowledged one if there is one; absent for causes that no customer sends.
-    pub op: Option<&'a Op<'a>>,
     /// How often it was found at the far end.
-    pub seen: u32,
+    pub seen: u8,
 }
 
-impl<'a> Attempts<'a> {
+impl<'e> Attempts<'e> {
     /// The keys of operations of these kinds.
-    pub(super) fn of(history: &'a History<'_>, kinds: &[String]) -> Self {
-        let ops = || {
-            history
-                .ops
-                .iter()
-                .filter(|op| kinds.iter().any(|kind| *kind == op.kind))
-        };
-        let mut attempts = Self::with_capacity(ops().count());
-        for op in ops() {
-            attempts.add(&op.key, op.outcome, Some(op));
-        }
-        attempts
+    pub(super) fn of(evidence: &'e Evidence<'e>, kinds: &'e [String]) -> Self {
+        Self::new(evidence, kinds, evidence.outcomes(kinds))
     }
 
     /// The elements of a final read, each as good as acknowledged.
-    pub(super) fn listed(list: &'a FinalList<'_>) -> Self {
-        let mut attempts = Self::with_capacity(list.items.len());
-        for item in &list.items {
-            attempts.add(&item.element, Outcome::Ok, None);
+    pub(super) fn listed(evidence: &'e Evidence<'e>, read: &str) -> Self {
+        let mut outcomes = vec![None; evidence.len()];
+        for (number, _) in evidence.items(read) {
+            outcomes[number] = Some(Outcome::Ok);
         }
-        attempts
+        Self::new(evidence, &[], outcomes)
     }
 
-    fn with_capacity(keys: usize) -> Self {
+    fn new(evidence: &'e Evidence<'e>, kinds: &'e [String], outcomes: Vec<Option<Outcome>>) -> Self {
+        let known = outcomes.iter().flatten();
         Self {
-            index: Index::with_capacity(keys),
-            all: Vec::with_capacity(keys),
+            evidence,
+            kinds,
+            count: known.clone().count(),
+            acknowledged: known.filter(|outcome| **outcome == Outcome::Ok).count(),
+            seen: vec![0; outcomes.len()],
+            outcomes,
         }
     }
 
-    fn add(&mut self, key: &'a str, outcome: Outcome, op: Option<&'a Op<'a>>) {
-        let (number, new) = self.index.add(key);
-        if new {
-            self.all.push(Attempt {
-                key,
-                outcome,
-                op,
-                seen: 0,
-            });
-            return;
-        }
-        let known = &mut self.all[number];
-        if outcome == Outcome::Ok && known.outcome != Outcome::Ok {
-            known.op = op;
-        }
-        known.outcome = together(known.outcome, outcome);
+    /// The attempt of that number, if there is one.
+    pub(super) fn get(&self, number: usize) -> Option<Attempt> {
+        let outcome = (*self.outcomes.get(number)?)?;
+        let seen = self.seen[number];
+        Some(Attempt { number, outcome, seen })
     }
 
-    /// The attempt with that key and its number.
-    pub(super) fn find(&mut self, key: &str) -> Option<(usize, &mut Attempt<'a>)> {
-        let number = self.index.get(key)?;
-        Some((number, &mut self.all[number]))
+    /// Notes that it was found at the far end, and says how often that now is.
+    pub(super) fn see(&mut self, number: usize) -> Option<Attempt> {
+        let attempt = self.get(number)?;
+        let seen = attempt.seen.saturating_add(1);
+        self.seen[number] = seen;
+        Some(Attempt { seen, ..attempt })
     }
 
     /// Every attempt, in the order of its number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Attempt<'a>> {
-        self.all.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = Attempt> {
+        (0..self.outcomes.len()).filter_map(|number| self.get(number))
     }
 
-    /// How many keys there are.
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Those that are acknowledged and were not found.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Attempt> {
+        self.iter()
+            .filter(|attempt| attempt.outcome == Outcome::Ok && attempt.seen == 0)
     }
 
-    /// How many are acknowledged.
-    pub(super) fn acknowledged(&self) -> usize {
-        self.all.iter().filter(|attempt| attempt.outcome == Outcome::Ok).count()
+    /// The operation that speaks for an attempt.
+    pub(super) fn op(&self, attempt: Attempt) -> Option<&'e Op<'e>> {
+        self.evidence.op(attempt.number, self.kinds)
     }
-}
 
-/// Retries with one key are one operation.
-fn together(one: Outcome, other: Outcome) -> Outcome {
-    match (one, other) {
-        (Outcome::Ok, _) | (_, Outcome::Ok) => Outcome::Ok,
-        (Outcome::Fail, Outcome::Fail) => Outcome::Fail,
-        _ => Outcome::Info,
+    /// Its key.
+    pub(super) fn key(&self, attempt: Attempt) -> &'e str {
+        self.evidence.key(attempt.number)
     }
 }

@@ -3,26 +3,25 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::attempts::{Attempt, Attempts};
-use super::index::{Index, KeyHash};
-use super::{Breach, Checked};
-use crate::history::load::FinalList;
+use super::index::KeyHash;
+use super::{Breach, Checked, Evidence};
 use crate::history::{Item, Value};
 
 /// Entries, added up.
 pub(super) struct Book<'a> {
-    attempts: Attempts<'a>,
-    others: Index<'a>,
-    other_keys: Vec<&'a str>,
-    /// Those attempted first, in the order of `attempts`, then the others.
-    transfers: Vec<Transfer>,
+    /// Where in `transfers` each number's transfer is; [`ABSENT`] where there is none.
+    places: Vec<u32>,
+    /// Transfers with their numbers, in the order in which they were first met.
+    transfers: Vec<(usize, Transfer)>,
     account_numbers: HashMap<Cow<'a, str>, u32, KeyHash>,
     accounts: Vec<Account>,
     total: i128,
 }
 
+const ABSENT: u32 = u32::MAX;
+
 /// A transfer's legs, added up.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Transfer {
     /// How many.
     pub legs: u32,
@@ -66,21 +65,21 @@ struct Account {
 
 /// An entry: one leg of a transfer.
 pub(super) struct Leg<'a> {
-    transfer: &'a str,
+    transfer: usize,
     account: Cow<'a, str>,
     amount: i64,
 }
 
 impl<'a> Leg<'a> {
     /// An item as an entry, if it has all that an entry needs.
-    pub(super) fn read(item: &'a Item<'_>) -> Option<Self> {
+    pub(super) fn read(number: usize, item: &'a Item<'_>) -> Option<Self> {
         let account = match item.fields.get("account")? {
             Value::Text(name) => name,
             Value::Int(number) => Cow::Owned(number.to_string()),
             _ => return None,
         };
         Some(Self {
-            transfer: &item.element,
+            transfer: number,
             account,
             amount: item.fields.get("amount")?.as_int()?,
         })
@@ -89,17 +88,15 @@ impl<'a> Leg<'a> {
 
 impl<'a> Book<'a> {
     /// A book without entries.
-    pub(super) fn new(attempts: Attempts<'a>, accounts: &'a FinalList<'_>, checked: &mut Checked) -> Self {
+    pub(super) fn new(evidence: &'a Evidence<'a>, accounts: &str, checked: &mut Checked) -> Self {
         let mut book = Self {
-            transfers: vec![Transfer::default(); attempts.len()],
-            attempts,
-            others: Index::default(),
-            other_keys: Vec::new(),
+            places: vec![ABSENT; evidence.len()],
+            transfers: Vec::new(),
             account_numbers: HashMap::default(),
             accounts: Vec::new(),
             total: 0,
         };
-        for item in &accounts.items {
+        for (_, item) in evidence.items(accounts) {
             book.open(item, checked);
         }
         book
@@ -141,31 +138,23 @@ impl<'a> Book<'a> {
         let account = self.account_number(leg.account);
         self.accounts[account as usize].sum += i128::from(leg.amount);
         self.total += i128::from(leg.amount);
-        let number = match self.attempts.find(leg.transfer) {
-            Some((number, _)) => number,
-            None => self.other(leg.transfer),
-        };
-        self.transfers[number].enter(account, leg.amount);
-    }
-
-    fn other(&mut self, key: &'a str) -> usize {
-        let (number, new) = self.others.add(key);
-        if new {
-            self.other_keys.push(key);
-            self.transfers.push(Transfer::default());
+        let place = &mut self.places[leg.transfer];
+        if *place == ABSENT {
+            *place = self.transfers.len() as u32;
+            self.transfers.push((leg.transfer, Transfer::default()));
         }
-        self.attempts.len() + number
+        self.transfers[*place as usize].1.enter(account, leg.amount);
     }
 
-    /// Every attempt, with what is in the book of it.
-    pub(super) fn attempted(&self) -> impl Iterator<Item = (&Attempt<'a>, &Transfer)> {
-        self.attempts.iter().zip(&self.transfers)
+    /// What is in the book of a number.
+    pub(super) fn transfer(&self, number: usize) -> Option<&Transfer> {
+        let place = *self.places.get(number)? as usize;
+        self.transfers.get(place).map(|(_, transfer)| transfer)
     }
 
-    /// Every transfer that is no attempt's.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'a str, &Transfer)> {
-        let keys = self.other_keys.iter().copied();
-        keys.zip(&self.transfers[self.attempts.len()..])
+    /// Every transfer with its number.
+    pub(super) fn transfers(&self) -> impl Iterator<Item = (usize, &Transfer)> {
+        self.transfers.iter().map(|(number, transfer)| (*number, transfer))
     }
 
     /// What must hold of the sums of the whole book and of each account.

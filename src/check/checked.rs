@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Evidence;
 use super::attempts::{Attempt, Attempts};
-use crate::history::load::{FinalList, History};
 use crate::verdict::{Finding, Judgement};
 
 /// A way in which an invariant is broken.
@@ -97,31 +97,29 @@ impl Checked {
         }
     }
 
-    /// An acknowledged operation is gone.
-    pub(super) fn lose(&mut self, attempt: &Attempt<'_>) {
-        if let Some(op) = attempt.op {
-            self.lost.push(Lost {
-                kind: op.kind.to_string(),
-                key: attempt.key.to_owned(),
-                intended_us: op.intended_us,
-            });
-        }
+    /// Acknowledged operations are gone.
+    pub(super) fn lose(&mut self, attempts: &Attempts<'_>, gone: impl Iterator<Item = Attempt>) {
+        let lost = gone.filter_map(|attempt| attempts.op(attempt)).map(|op| Lost {
+            kind: op.kind.to_string(),
+            key: op.key.to_string(),
+            intended_us: op.intended_us,
+        });
+        self.lost.extend(lost);
     }
 
     /// Something is there that nobody attempted. If the history's end was cut off, the attempt may have been in it.
-    pub(super) fn unattempted(&mut self, history: &History<'_>, line: impl FnOnce() -> String) {
-        if history.truncated.is_some() {
+    pub(super) fn unattempted(&mut self, evidence: &Evidence<'_>, line: impl FnOnce() -> String) {
+        if evidence.history.truncated.is_some() {
             self.doubt(line);
         } else {
             self.breach(Breach::Unattempted, line);
         }
     }
 
-    /// A final read that is complete; without it there is doubt.
-    pub(super) fn complete<'h, 'a>(&mut self, history: &'h History<'a>, read: &str) -> Option<&'h FinalList<'a>> {
-        let found = history.reads.get(read);
-        match found {
-            Some(list) if list.complete => return found,
+    /// Whether a final read is complete; without it there is doubt.
+    pub(super) fn complete(&mut self, evidence: &Evidence<'_>, read: &str) -> Option<()> {
+        match evidence.history.reads.get(read) {
+            Some(list) if list.complete => return Some(()),
             Some(list) => {
                 let problem = list.problem.as_deref().unwrap_or("nobody knows why");
                 self.doubt(|| format!("the final read `{read}` is not complete: {problem}"));
@@ -133,12 +131,9 @@ impl Checked {
 
     /// Says what was looked at. Nothing acknowledged proves nothing.
     pub(super) fn rest_on(&mut self, attempts: &Attempts<'_>, items: usize, what: &str) {
-        let acknowledged = attempts.acknowledged();
-        self.samples = (attempts.len() + items) as u64;
-        self.summary = format!(
-            "{acknowledged} acknowledged of {} {what}, {items} items",
-            attempts.len()
-        );
+        let (acknowledged, count) = (attempts.acknowledged, attempts.count);
+        self.samples = (count + items) as u64;
+        self.summary = format!("{acknowledged} acknowledged of {count} {what}, {items} items");
         if acknowledged == 0 {
             self.doubt(|| format!("none of the {what} was acknowledged, so nothing was put to the test"));
         }

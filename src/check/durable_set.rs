@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::Attempts;
 use super::filter::Filter;
-use super::{Breach, Checked, Checker, Names};
-use crate::history::load::History;
+use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::history::{Item, Op, Outcome};
-use crate::plan::Plan;
 
 /// Parameters of `durable-set`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,37 +35,33 @@ impl Checker for DurableSet {
         }
     }
 
-    fn check(&self, _plan: &Plan, history: &History<'_>) -> Checked {
+    fn check(&self, evidence: &Evidence<'_>) -> Checked {
         let mut checked = Checked::default();
-        let Some(list) = checked.complete(history, &self.read) else {
+        if checked.complete(evidence, &self.read).is_none() {
             return checked;
-        };
-        let mut attempts = Attempts::of(history, &self.operations);
-        let items = Filter::new(&self.filter).apply(list, &self.read, &mut checked);
+        }
+        let mut attempts = Attempts::of(evidence, &self.operations);
+        let items = Filter::new(&self.filter).apply(evidence, &self.read, &mut checked);
         checked.rest_on(&attempts, items.len(), &self.operations.join(" and "));
-        for item in items {
+        for (number, item) in items {
             let element = &item.element;
-            let Some((_, attempt)) = attempts.find(element) else {
-                checked.unattempted(history, || format!("`{element}` is there, but nobody attempted it"));
+            let Some(attempt) = attempts.see(number) else {
+                checked.unattempted(evidence, || format!("`{element}` is there, but nobody attempted it"));
                 continue;
             };
-            attempt.seen += 1;
             if attempt.seen == 1 && attempt.outcome == Outcome::Fail {
                 checked.breach(Breach::Refused, || format!("`{element}` is there, but it was refused"));
             }
             if attempt.seen == 2 {
                 checked.breach(Breach::Duplicated, || format!("`{element}` is there more than once"));
             }
-            if let Some(op) = attempt.op {
+            if !self.equal.is_empty()
+                && let Some(op) = attempts.op(attempt)
+            {
                 self.compare(op, item, &mut checked);
             }
         }
-        for attempt in attempts
-            .iter()
-            .filter(|attempt| attempt.outcome == Outcome::Ok && attempt.seen == 0)
-        {
-            checked.lose(attempt);
-        }
+        checked.lose(&attempts, attempts.missing());
         checked
     }
 }

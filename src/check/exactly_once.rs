@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::Attempts;
 use super::filter::Filter;
-use super::{Breach, Checked, Checker, Names};
+use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::history::Outcome;
-use crate::history::load::History;
-use crate::plan::Plan;
 
 /// Parameters of `exactly-once`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,22 +58,21 @@ impl Checker for ExactlyOnce {
         names
     }
 
-    fn check(&self, _plan: &Plan, history: &History<'_>) -> Checked {
+    fn check(&self, evidence: &Evidence<'_>) -> Checked {
         let mut checked = Checked::default();
-        let causes = self.attempts(history, &mut checked);
-        let effects = checked.complete(history, &self.effects);
-        let (Some((mut causes, what)), Some(effects)) = (causes, effects) else {
+        let causes = self.attempts(evidence, &mut checked);
+        let effects = checked.complete(evidence, &self.effects);
+        let (Some((mut causes, what)), Some(())) = (causes, effects) else {
             return checked;
         };
-        let effects = Filter::new(&self.filter).apply(effects, &self.effects, &mut checked);
+        let effects = Filter::new(&self.filter).apply(evidence, &self.effects, &mut checked);
         checked.rest_on(&causes, effects.len(), &what);
-        for effect in effects {
+        for (number, effect) in effects {
             let cause = &effect.element;
-            let Some((_, attempt)) = causes.find(cause) else {
-                checked.unattempted(history, || format!("an effect of `{cause}`, which nobody attempted"));
+            let Some(attempt) = causes.see(number) else {
+                checked.unattempted(evidence, || format!("an effect of `{cause}`, which nobody attempted"));
                 continue;
             };
-            attempt.seen += 1;
             if attempt.seen == 1 && attempt.outcome == Outcome::Fail && !self.refused_may_have_effect {
                 checked.breach(Breach::Refused, || format!("`{cause}` was refused, but has an effect"));
             }
@@ -92,24 +89,23 @@ impl Checker for ExactlyOnce {
 
 impl ExactlyOnce {
     /// The causes, and what they are in words.
-    fn attempts<'h>(&self, history: &'h History<'_>, checked: &mut Checked) -> Option<(Attempts<'h>, String)> {
+    fn attempts<'e>(&'e self, evidence: &'e Evidence<'e>, checked: &mut Checked) -> Option<(Attempts<'e>, String)> {
         match &self.causes {
-            Causes::Operations(kinds) => Some((Attempts::of(history, kinds), kinds.join(" and "))),
+            Causes::Operations(kinds) => Some((Attempts::of(evidence, kinds), kinds.join(" and "))),
             Causes::Read(read) => {
-                let list = checked.complete(history, read)?;
-                Some((Attempts::listed(list), read.clone()))
+                checked.complete(evidence, read)?;
+                Some((Attempts::listed(evidence, read), read.clone()))
             }
         }
     }
 
     fn require_effects(&self, causes: &Attempts<'_>, checked: &mut Checked) {
-        for cause in causes
-            .iter()
-            .filter(|cause| cause.outcome == Outcome::Ok && cause.seen == 0)
-        {
-            match cause.op {
-                Some(_) => checked.lose(cause),
-                None => checked.breach(Breach::Missing, || format!("`{}` has no effect", cause.key)),
+        match &self.causes {
+            Causes::Operations(_) => checked.lose(causes, causes.missing()),
+            Causes::Read(_) => {
+                for cause in causes.missing() {
+                    checked.breach(Breach::Missing, || format!("`{}` has no effect", causes.key(cause)));
+                }
             }
         }
     }

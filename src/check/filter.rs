@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Checked;
-use crate::history::load::FinalList;
+use super::{Checked, Evidence};
 use crate::history::{Item, Value};
 
 /// Items whose fields have these values.
@@ -19,20 +18,22 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// The items that count. A field that no item has is a mistake in the definition, and so a doubt.
-    pub(super) fn apply<'h, 'i>(
+    /// The items that count, each with the number of its element. A field that no item has is a mistake in the definition,
+    /// and so a doubt.
+    pub(super) fn apply<'e>(
         &self,
-        list: &'h FinalList<'i>,
+        evidence: &'e Evidence<'e>,
         read: &str,
         checked: &mut Checked,
-    ) -> Vec<&'h Item<'i>> {
+    ) -> Vec<(usize, &'e Item<'e>)> {
         for (name, _) in &self.wanted {
-            let known = list.items.iter().any(|item| item.fields.get(name).is_some());
-            if !known && !list.items.is_empty() {
+            let mut items = evidence.items(read).peekable();
+            let empty = items.peek().is_none();
+            if !empty && !items.any(|(_, item)| item.fields.get(name).is_some()) {
                 checked.doubt(|| format!("no item of the final read `{read}` has the field `{name}`"));
             }
         }
-        list.items.iter().filter(|item| self.passes(item)).collect()
+        evidence.items(read).filter(|(_, item)| self.passes(item)).collect()
     }
 
     fn passes(&self, item: &Item<'_>) -> bool {

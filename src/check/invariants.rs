@@ -1,9 +1,12 @@
 //! Runs the checkers, and weighs what was lost against what is tolerated.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 
-use super::{Checked, Checker, Lost};
+use super::{Checked, Checker, Evidence, Lost};
 use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{Assertion, AssertionKind, Finding, Judgement};
@@ -23,16 +26,38 @@ pub(super) struct Loss {
 }
 
 impl<'p> Invariants<'p> {
+    /// Runs every checker, on all cores: they share the evidence and nothing else.
     pub(super) fn check(plan: &'p Plan, history: &History<'_>) -> Self {
-        let checked = plan.invariants.iter().map(|name| {
-            let checked = match plan.system.invariants.get(name) {
-                Some(invariant) => guarded(invariant.checker(), plan, history),
-                None => Err(format!("the system has no invariant `{name}`")),
-            };
-            (name.as_str(), checked)
+        let evidence = Evidence::gather(history);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(name) = plan.invariants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.push((name.as_str(), check_one(plan, name, &evidence)));
+            }
+            done
+        };
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let threads = if evidence.is_large() {
+            cores.min(plan.invariants.len())
+        } else {
+            1
+        };
+        let done = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for thread in threads {
+                done.extend(thread.join().expect("checkers are guarded"));
+            }
+            done
         });
+        let mut done: BTreeMap<&str, Result<Checked, String>> = done.into_iter().collect();
+        let in_order = plan
+            .invariants
+            .iter()
+            .filter_map(|name| done.remove_entry(name.as_str()));
         Self {
-            checked: checked.collect(),
+            checked: in_order.collect(),
         }
     }
 
@@ -85,9 +110,16 @@ fn tolerated(plan: &Plan, loss: &Loss) -> Option<String> {
     })
 }
 
+fn check_one(plan: &Plan, name: &str, evidence: &Evidence<'_>) -> Result<Checked, String> {
+    match plan.system.invariants.get(name) {
+        Some(invariant) => guarded(invariant.checker(), evidence),
+        None => Err(format!("the system has no invariant `{name}`")),
+    }
+}
+
 /// A checker that panics has found nothing, and passes nothing.
-fn guarded(checker: &dyn Checker, plan: &Plan, history: &History<'_>) -> Result<Checked, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| checker.check(plan, history))).map_err(|panic| {
+fn guarded(checker: &dyn Checker, evidence: &Evidence<'_>) -> Result<Checked, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| checker.check(evidence))).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         let text = text.unwrap_or_else(|| "a panic without a message".to_owned());
@@ -99,7 +131,6 @@ fn guarded(checker: &dyn Checker, plan: &Plan, history: &History<'_>) -> Result<
 mod tests {
     use super::*;
     use crate::check::Names;
-    use crate::check::tests::build;
 
     struct Panics;
 
@@ -108,14 +139,14 @@ mod tests {
             Names::default()
         }
 
-        fn check(&self, _plan: &Plan, _history: &History<'_>) -> Checked {
+        fn check(&self, _evidence: &Evidence<'_>) -> Checked {
             panic!("index out of bounds")
         }
     }
 
     #[test]
     fn a_checker_that_panics_says_why() {
-        let error = guarded(&Panics, &build::plan(), &History::default()).unwrap_err();
+        let error = guarded(&Panics, &Evidence::gather(&History::default())).unwrap_err();
         assert!(error.contains("index out of bounds"), "{error}");
     }
 }

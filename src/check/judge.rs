@@ -18,14 +18,18 @@ use crate::verdict::{
 /// `events` holds at least everything up to the taking down of the system; a run whose events end sooner counts as one
 /// whose harness died.
 pub fn judge(plan: &Plan, history: &History<'_>, events: &[Entry]) -> Verdict {
-    let timeline = Timeline::new(plan, history, events);
-    let bench = Bench {
-        plan,
-        history,
-        support: Support::new(plan, history, &timeline),
-        timeline,
-    };
-    bench.judge()
+    // The checkers take most of the time, and need nothing of the rest.
+    std::thread::scope(|scope| {
+        let invariants = scope.spawn(|| Invariants::check(plan, history));
+        let timeline = Timeline::new(plan, history, events);
+        let bench = Bench {
+            plan,
+            history,
+            support: Support::new(plan, history, &timeline),
+            timeline,
+        };
+        bench.judge(|| invariants.join().expect("checkers are guarded"))
+    })
 }
 
 /// What is judged.
@@ -37,10 +41,11 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn judge(&self) -> Verdict {
-        let invariants = Invariants::check(self.plan, self.history);
-        let loss = invariants.loss(self.timeline.first_effect_us());
+    fn judge<'p>(&self, invariants: impl FnOnce() -> Invariants<'p>) -> Verdict {
         let (mut recovery, recovered) = self.recovery();
+        let after = self.steady_state_after(&recovery);
+        let invariants = invariants();
+        let loss = invariants.loss(self.timeline.first_effect_us());
         recovery.data_loss_operations = loss.operations;
         recovery.data_loss_time_ms = loss.age_ms;
 
@@ -49,10 +54,10 @@ impl Bench<'_> {
         assertions.extend(self.during());
         assertions.extend(recovered);
         assertions.extend(self.plan.system.backlogs.iter().map(|backlog| self.backlog(backlog)));
-        assertions.extend(self.steady_state_after(&recovery));
+        assertions.extend(after);
         assertions.extend(invariants.assertions(self.plan, &loss));
         assertions.push(support::non_vacuous(self.plan, self.history));
-        assertions.push(support::generator(self.plan, self.history, &self.timeline));
+        assertions.push(support::generator(self.plan, self.history, &self.support));
         self.conclude(assertions, recovery)
     }
 
@@ -86,7 +91,7 @@ impl Bench<'_> {
     fn during(&self) -> Vec<Assertion> {
         let gate_us = self.timeline.gate.map_or(0, |(at_us, ..)| at_us);
         let windows_us = match self.plan.faults.is_empty() {
-            true => vec![gate_us..self.timeline.load_end_us],
+            true => std::iter::once(gate_us..self.timeline.load_end_us).collect(),
             false => self.timeline.fault_windows_us(),
         };
         let judged = |probe: &Probe| {

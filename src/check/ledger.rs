@@ -7,12 +7,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::attempts::Attempts;
+use super::attempts::{Attempt, Attempts};
 use super::book::{Book, Leg, Transfer};
-use super::{Breach, Checked, Checker, Names};
+use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::history::Outcome;
-use crate::history::load::History;
-use crate::plan::Plan;
 
 /// Parameters of `ledger`. Amounts are whole numbers in the smallest unit of money.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,18 +47,17 @@ impl Checker for Ledger {
         }
     }
 
-    fn check(&self, _plan: &Plan, history: &History<'_>) -> Checked {
+    fn check(&self, evidence: &Evidence<'_>) -> Checked {
         let mut checked = Checked::default();
-        let entries = checked.complete(history, &self.entries);
-        let accounts = checked.complete(history, &self.accounts);
-        let (Some(entries), Some(accounts)) = (entries, accounts) else {
+        let entries = checked.complete(evidence, &self.entries);
+        let accounts = checked.complete(evidence, &self.accounts);
+        let (Some(()), Some(())) = (entries, accounts) else {
             return checked;
         };
-        let attempts = Attempts::of(history, &self.operations);
-        checked.rest_on(&attempts, entries.items.len(), &self.operations.join(" and "));
-        let mut book = Book::new(attempts, accounts, &mut checked);
-        for item in &entries.items {
-            let Some(leg) = Leg::read(item) else {
+        let attempts = Attempts::of(evidence, &self.operations);
+        let mut book = Book::new(evidence, &self.accounts, &mut checked);
+        for (number, item) in evidence.items(&self.entries) {
+            let Some(leg) = Leg::read(number, item) else {
                 // A leg that cannot be read makes whole transfers look wrong: nothing more can be said.
                 let mut unreadable = Checked::default();
                 unreadable.doubt(|| format!("entry `{}` has no account or no whole amount", item.element));
@@ -68,32 +65,34 @@ impl Checker for Ledger {
             };
             book.enter(leg);
         }
-        self.judge_transfers(&book, history, &mut checked);
+        checked.rest_on(
+            &attempts,
+            evidence.items(&self.entries).count(),
+            &self.operations.join(" and "),
+        );
+        self.judge_attempted(&attempts, &book, &mut checked);
+        self.judge_others(&attempts, &book, evidence, &mut checked);
         book.judge_sums(&mut checked);
         checked
     }
 }
 
 impl Ledger {
-    fn judge_transfers(&self, book: &Book<'_>, history: &History<'_>, checked: &mut Checked) {
-        for (attempt, transfer) in book.attempted() {
-            let key = attempt.key;
-            if transfer.legs == 0 {
-                if attempt.outcome == Outcome::Ok {
-                    checked.lose(attempt);
-                }
+    fn judge_attempted(&self, attempts: &Attempts<'_>, book: &Book<'_>, checked: &mut Checked) {
+        let absent = |attempt: &Attempt| book.transfer(attempt.number).is_none();
+        checked.lose(attempts, attempts.missing().filter(absent));
+        for attempt in attempts.iter() {
+            let Some(transfer) = book.transfer(attempt.number) else {
                 continue;
-            }
+            };
+            let key = attempts.key(attempt);
             if attempt.outcome == Outcome::Fail {
                 checked.breach(Breach::Refused, || {
                     format!("transfer `{key}` is there, but it was refused")
                 });
             }
-            let asked = attempt
-                .op
-                .and_then(|op| op.values.get(&self.amount))
-                .and_then(|value| value.as_int());
-            match asked {
+            let asked = attempts.op(attempt).and_then(|op| op.values.get(&self.amount));
+            match asked.and_then(|value| value.as_int()) {
                 Some(asked) if transfer.each_leg_is(asked) => {}
                 Some(asked) => checked.breach(Breach::Differs, || {
                     format!("transfer `{key}` has a leg that is not the {asked} asked for")
@@ -102,10 +101,15 @@ impl Ledger {
             }
             judge_legs(key, transfer, checked);
         }
-        for (key, transfer) in book.others() {
+    }
+
+    fn judge_others(&self, attempts: &Attempts<'_>, book: &Book<'_>, evidence: &Evidence<'_>, checked: &mut Checked) {
+        let others = book.transfers().filter(|(number, _)| attempts.get(*number).is_none());
+        for (number, transfer) in others {
+            let key = evidence.key(number);
             let internal = self.internal_prefix.as_ref();
             if !internal.is_some_and(|prefix| key.starts_with(prefix)) {
-                checked.unattempted(history, || {
+                checked.unattempted(evidence, || {
                     format!("transfer `{key}` is there, but nobody attempted it")
                 });
             }

@@ -9,14 +9,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::history::load::History;
-use crate::plan::Plan;
-
 mod attempts;
 mod bins;
 mod book;
 mod checked;
 pub mod durable_set;
+mod evidence;
 pub mod exactly_once;
 mod filter;
 mod index;
@@ -31,6 +29,7 @@ mod support;
 mod timeline;
 
 pub use checked::{Breach, Checked, Lost};
+pub use evidence::Evidence;
 pub use judge::judge;
 pub use saved::{CheckError, differences, judge_folder, same_verdict};
 
@@ -75,8 +74,8 @@ pub trait Checker: Send + Sync {
     /// Operations and final reads that it names, so that a misspelt one is an error before anything starts.
     fn names(&self) -> Names<'_>;
 
-    /// Judges a history. A checker that lacks its evidence answers *inconclusive*.
-    fn check(&self, plan: &Plan, history: &History<'_>) -> Checked;
+    /// Judges a history. A checker that lacks its evidence has doubts.
+    fn check(&self, evidence: &Evidence<'_>) -> Checked;
 }
 
 /// What a checker refers to.

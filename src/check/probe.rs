@@ -66,7 +66,7 @@ fn operations<'h, 'a>(history: &'h History<'a>, kind: &str, within: impl Fn(&u64
 
 /// Judges, unless the generator was late for these very operations.
 fn unless_late(ops: &[&Op<'_>], judge: impl FnOnce() -> Finding) -> Finding {
-    match lateness(ops.iter().copied()) {
+    match Punctuality::of(ops.iter().copied()).doubt() {
         Some(reason) => doubt(reason, ops.len()),
         None => judge(),
     }
@@ -75,7 +75,7 @@ fn unless_late(ops: &[&Op<'_>], judge: impl FnOnce() -> Finding) -> Finding {
 /// Lag lengthens latencies, which count from the intended time, and never shortens them: a bound that holds in spite of
 /// it holds. One that is broken may have been broken by the lag, unless that is small beside the bound.
 fn unless_lag_broke_it(probe: &Probe, ops: &[&Op<'_>], finding: Finding) -> Finding {
-    let lag_ms = lag_p99_us(ops.iter().copied()).unwrap_or_default() as f64 / 1e3;
+    let lag_ms = Punctuality::of(ops.iter().copied()).lag_p99_us.unwrap_or_default() as f64 / 1e3;
     let too_long = lag_ms > probe.tolerance.value * LAG_OF_BOUND_PERCENT / 100.0;
     if finding.verdict != Judgement::Fail || !too_long {
         return finding;
@@ -90,24 +90,44 @@ fn unless_lag_broke_it(probe: &Probe, ops: &[&Op<'_>], finding: Finding) -> Find
     }
 }
 
-/// Why the generator does not support a judgement of these operations, if it does not.
-pub(super) fn lateness<'h, 'a: 'h>(ops: impl Iterator<Item = &'h Op<'a>> + Clone) -> Option<String> {
-    let late = ops.clone().filter(|op| op.error.as_deref() == Some(Op::LATE)).count();
-    if late > 0 {
-        return Some(format!("the load generator itself was too late for {late} arrivals"));
-    }
-    let lag_us = lag_p99_us(ops)?;
-    (lag_us > LAG_P99_MAX_US).then(|| {
-        let (lag_ms, max_ms) = (lag_us as f64 / 1e3, LAG_P99_MAX_US / 1_000);
-        format!("the load generator's own lag was {lag_ms:.1} ms at p99, above {max_ms} ms")
-    })
+/// How the generator kept its schedule.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Punctuality {
+    /// Arrivals for which it was too late altogether.
+    pub late: usize,
+    /// Its lag, 99th percentile, over the arrivals that it sent; none if it sent none.
+    pub lag_p99_us: Option<u64>,
 }
 
-/// The generator's own lag, 99th percentile, over the arrivals that it sent.
-pub(super) fn lag_p99_us<'h, 'a: 'h>(ops: impl Iterator<Item = &'h Op<'a>>) -> Option<u64> {
-    let mut lags: Vec<u64> = ops.filter(|op| op.sent_us.is_some()).map(Op::lag_us).collect();
-    let rank = sample::rank(lags.len(), 990)?;
-    Some(*lags.select_nth_unstable(rank).1)
+impl Punctuality {
+    pub(super) fn of<'h, 'a: 'h>(ops: impl Iterator<Item = &'h Op<'a>>) -> Self {
+        let mut late = 0;
+        let mut lags_us = Vec::new();
+        for op in ops {
+            late += usize::from(op.error.as_deref() == Some(Op::LATE));
+            lags_us.extend(op.sent_us.map(|_| op.lag_us()));
+        }
+        let rank = sample::rank(lags_us.len(), 990);
+        Self {
+            late,
+            lag_p99_us: rank.map(|rank| *lags_us.select_nth_unstable(rank).1),
+        }
+    }
+
+    /// Why no judgement of these operations is supported, if it is not.
+    pub(super) fn doubt(&self) -> Option<String> {
+        if self.late > 0 {
+            return Some(format!(
+                "the load generator itself was too late for {} arrivals",
+                self.late
+            ));
+        }
+        let lag_us = self.lag_p99_us.filter(|lag_us| *lag_us > LAG_P99_MAX_US)?;
+        let (lag_ms, max_ms) = (lag_us as f64 / 1e3, LAG_P99_MAX_US / 1_000);
+        Some(format!(
+            "the load generator's own lag was {lag_ms:.1} ms at p99, above {max_ms} ms"
+        ))
+    }
 }
 
 fn doubt(detail: String, samples: usize) -> Finding {

@@ -49,7 +49,7 @@ pub fn judge_folder(dir: &Path) -> Result<Verdict, CheckError> {
     let plan = read_plan(&dir.join(plan::FILE))?;
     let events = read_events(&dir.join(event::FILE))?;
     let path = dir.join(history::FILE);
-    let text = match std::fs::read(&path) {
+    let text = match history::load::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(|reason| CheckError::Unreadable { path, reason })?,
     };

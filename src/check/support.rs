@@ -1,7 +1,7 @@
 //! What the run supports a judgement of: assertions on rates, latency and recovery mean nothing without a steady state
 //! before the fault, a fault that is proven, and a load that came when it was meant to.
 
-use super::probe::{self, LAG_P99_MAX_US};
+use super::probe::{self, LAG_P99_MAX_US, Punctuality};
 use super::timeline::{FaultSeen, Timeline};
 use crate::history::Op;
 use crate::history::load::History;
@@ -13,10 +13,12 @@ pub(super) struct Support {
     run: Option<String>,
     receipts: Option<String>,
     generator: Option<String>,
+    punctuality: Punctuality,
 }
 
 impl Support {
     pub(super) fn new(plan: &Plan, history: &History<'_>, timeline: &Timeline<'_>) -> Self {
+        let punctuality = Punctuality::of(history.ops.iter());
         Self {
             run: run_doubt(history, timeline),
             receipts: plan
@@ -24,7 +26,8 @@ impl Support {
                 .iter()
                 .zip(&timeline.faults)
                 .find_map(|(fault, seen)| Some(format!("the fault `{}`: {}", fault.name, receipt_doubt(seen)?))),
-            generator: generator_doubt(history, timeline),
+            generator: generator_doubt(&punctuality, timeline),
+            punctuality,
         }
     }
 
@@ -74,8 +77,8 @@ fn run_doubt(history: &History<'_>, timeline: &Timeline<'_>) -> Option<String> {
     (!succeeded).then(|| "no operation succeeded at all".to_owned())
 }
 
-fn generator_doubt(history: &History<'_>, timeline: &Timeline<'_>) -> Option<String> {
-    if let Some(reason) = probe::lateness(history.ops.iter()) {
+fn generator_doubt(punctuality: &Punctuality, timeline: &Timeline<'_>) -> Option<String> {
+    if let Some(reason) = punctuality.doubt() {
         return Some(reason);
     }
     let told_us = timeline.summary.map_or(0, |summary| summary.lag_p99_us);
@@ -174,7 +177,7 @@ pub(super) fn non_vacuous(plan: &Plan, history: &History<'_>) -> Assertion {
 }
 
 /// Whether the load came when it was meant to.
-pub(super) fn generator(plan: &Plan, history: &History<'_>, timeline: &Timeline<'_>) -> Assertion {
+pub(super) fn generator(plan: &Plan, history: &History<'_>, support: &Support) -> Assertion {
     let dropped = history
         .ops
         .iter()
@@ -187,9 +190,9 @@ pub(super) fn generator(plan: &Plan, history: &History<'_>, timeline: &Timeline<
             format!("; {dropped} arrivals found all {cap} in flight and count as the system's failures")
         }
     };
-    let lag_us = probe::lag_p99_us(history.ops.iter());
+    let lag_us = support.punctuality.lag_p99_us;
     let doubt = match lag_us {
-        Some(_) => generator_doubt(history, timeline),
+        Some(_) => support.generator.clone(),
         None => Some("no operation was sent".to_owned()),
     };
     let kept = || {

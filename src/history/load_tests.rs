@@ -126,6 +126,20 @@ fn a_broken_line_is_an_error_with_its_number() {
 }
 
 #[test]
+fn files_large_and_small_are_read_whole() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for length in [0, 1, 5_000_001] {
+        let bytes: Vec<u8> = (0..length).map(|number: u32| (number % 251) as u8).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        assert!(read(file.path()).unwrap() == bytes, "{length} bytes");
+    }
+    assert_eq!(
+        read(Path::new("/no/such/file")).unwrap_err().kind(),
+        std::io::ErrorKind::NotFound
+    );
+}
+
+#[test]
 fn an_empty_history_is_empty() {
     assert_eq!(History::parse("").unwrap(), History::default());
 }

@@ -1,7 +1,7 @@
 //! A good and a bad history for each checker, written by hand.
 
-use super::build::{self, Saved, int, text};
-use crate::check::{Checked, Invariant};
+use super::build::{Saved, int, text};
+use crate::check::{Checked, Evidence, Invariant};
 use crate::history::Outcome::{Fail, Info, Ok};
 use crate::verdict::{Finding, Judgement};
 
@@ -10,7 +10,7 @@ fn invariant(yaml_as_json: serde_json::Value) -> Invariant {
 }
 
 fn check(invariant: &Invariant, saved: &Saved) -> Checked {
-    saved.read(|history| invariant.checker().check(&build::plan(), history))
+    saved.read(|history| invariant.checker().check(&Evidence::gather(history)))
 }
 
 fn judge(invariant: &Invariant, saved: &Saved) -> Finding {
@@ -180,7 +180,7 @@ fn what_the_cut_off_end_may_have_held_is_a_doubt() {
     saved.end("orders");
     let cut = saved.text() + r#"{"op":{"kind":"buy","ke"#;
     let history = crate::history::load::History::parse(&cut).unwrap();
-    let finding = kept_orders().checker().check(&build::plan(), &history).finding(None);
+    let finding = kept_orders().checker().check(&Evidence::gather(&history)).finding(None);
     assert_eq!(finding.verdict, Judgement::Inconclusive, "{finding:?}");
     assert_eq!(judge(&kept_orders(), &saved).verdict, Judgement::Fail);
 }

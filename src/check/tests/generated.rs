@@ -10,7 +10,7 @@ use super::model::{durable_set, exactly_once, kinds, ledger, valid};
 use super::naive::{self, Says};
 use crate::check::durable_set::DurableSet;
 use crate::check::exactly_once::{Causes, ExactlyOnce};
-use crate::check::{Checked, Checker, Lost};
+use crate::check::{Checked, Checker, Evidence, Lost};
 use crate::history::load::History;
 use crate::history::{Outcome, Value};
 use crate::verdict::Judgement;
@@ -22,7 +22,7 @@ const CASES: u32 = 2_000;
 const PLANTED_CASES: u32 = 200;
 
 fn check(checker: &dyn Checker, history: &History<'_>) -> Checked {
-    checker.check(&build::plan(), history)
+    checker.check(&Evidence::gather(history))
 }
 
 proptest! {

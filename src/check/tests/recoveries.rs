@@ -32,8 +32,12 @@ fn timeline(rate: u64, fate: impl Fn(u64) -> Option<u64>) -> Saved {
 }
 
 /// Nothing succeeds in these times, given in milliseconds.
-fn outages(rate: u64, times_ms: &[std::ops::Range<u64>]) -> Saved {
-    let out = |at_us: u64| times_ms.iter().any(|time| time.contains(&(at_us / 1_000)));
+fn outages(rate: u64, times_ms: &[(u64, u64)]) -> Saved {
+    let out = |at_us: u64| {
+        times_ms
+            .iter()
+            .any(|(from, to)| (*from..*to).contains(&(at_us / 1_000)))
+    };
     timeline(rate, |at_us| (!out(at_us)).then_some(5_000))
 }
 
@@ -65,7 +69,7 @@ fn times(recovery: &Recovery) -> (Option<f64>, Option<f64>) {
 
 #[test]
 fn an_outage_that_ends_with_the_heal_takes_no_time_to_recover() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..20_000]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 20_000)]));
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
     assert_eq!(times(&recovery), (Some(0.0), Some(10_000.0)));
     let degraded = &recovery.degraded[..];
@@ -77,7 +81,7 @@ fn an_outage_that_ends_with_the_heal_takes_no_time_to_recover() {
 
 #[test]
 fn a_step_outage_is_measured_to_the_bin() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..23_100]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 23_100)]));
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
     assert_eq!(times(&recovery), (Some(3_250.0), Some(13_250.0)));
     assert!(
@@ -91,7 +95,7 @@ fn a_step_outage_is_measured_to_the_bin() {
 
 #[test]
 fn recovery_before_the_heal_is_no_recovery_time() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..12_000]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 12_000)]));
     assert_eq!(finding.verdict, Judgement::Pass);
     assert_eq!(
         times(&recovery),
@@ -104,22 +108,22 @@ fn recovery_before_the_heal_is_no_recovery_time() {
 fn recovery_that_comes_too_late_fails_with_its_time() {
     let mut plan = plan();
     plan.recovery.as_mut().unwrap().within_ms = 3_000;
-    let (recovery, finding) = judged(&plan, &outages(40, &[10_000..23_500]), &build::events());
+    let (recovery, finding) = judged(&plan, &outages(40, &[(10_000, 23_500)]), &build::events());
     assert_eq!(finding.verdict, Judgement::Fail);
     assert_eq!(times(&recovery), (Some(3_500.0), Some(13_500.0)));
     assert!(!recovery.censored);
-    let just_in_time = judged(&plan, &outages(40, &[10_000..23_000]), &build::events());
+    let just_in_time = judged(&plan, &outages(40, &[(10_000, 23_000)]), &build::events());
     assert_eq!(just_in_time.1.verdict, Judgement::Pass, "{:?}", just_in_time.1);
 }
 
 #[test]
 fn good_time_that_does_not_last_is_no_recovery() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..22_000, 26_000..27_000]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 22_000), (26_000, 27_000)]));
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
     assert_eq!(times(&recovery).0, Some(7_000.0), "4 s of good time are not 5");
     let (recovery, _) = judged(
         &plan(),
-        &outages(40, &[10_000..21_000, 26_000..27_000]),
+        &outages(40, &[(10_000, 21_000), (26_000, 27_000)]),
         &build::events(),
     );
     assert_eq!(times(&recovery).0, Some(1_000.0), "5 s are");
@@ -127,7 +131,7 @@ fn good_time_that_does_not_last_is_no_recovery() {
 
 #[test]
 fn what_is_not_recovered_by_the_end_is_censored_and_failed() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..31_000]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 31_000)]));
     assert_eq!(finding.verdict, Judgement::Fail, "{finding:?}");
     assert_eq!(times(&recovery), (None, Some(25_000.0)));
     assert!(
@@ -139,7 +143,7 @@ fn what_is_not_recovered_by_the_end_is_censored_and_failed() {
 
 #[test]
 fn degraded_to_the_end_at_unchanged_load_is_metastable() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..40_000]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 40_000)]));
     assert_eq!(finding.verdict, Judgement::Fail);
     assert!(recovery.censored && recovery.metastable, "{finding:?}");
     assert!(finding.detail.contains("metastable"), "{}", finding.detail);
@@ -149,7 +153,7 @@ fn degraded_to_the_end_at_unchanged_load_is_metastable() {
 fn flapping_is_not_recovery() {
     let flaps: Vec<_> = (10..35)
         .step_by(2)
-        .map(|second| second * 1_000..(second + 1) * 1_000)
+        .map(|second| (second * 1_000, (second + 1) * 1_000))
         .collect();
     let (recovery, finding) = recovery(&outages(40, &flaps));
     assert_eq!(finding.verdict, Judgement::Fail, "{finding:?}");
@@ -179,7 +183,7 @@ fn a_slow_decline_is_found_where_it_crosses_the_tolerance() {
 
 #[test]
 fn at_a_low_rate_the_window_widens_and_the_edges_stay_sharp() {
-    let (recovery, finding) = recovery(&outages(5, &[10_000..22_000]));
+    let (recovery, finding) = recovery(&outages(5, &[(10_000, 22_000)]));
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
     assert_eq!(times(&recovery), (Some(2_000.0), Some(12_000.0)));
 }
@@ -209,11 +213,11 @@ fn a_stray_failure_is_no_degradation() {
         finding.detail
     );
     // Three within 75 ms: one bad bin, and no two in a row.
-    let (stray, finding) = recovery(&outages(40, &[12_000..12_075]));
+    let (stray, finding) = recovery(&outages(40, &[(12_000, 12_075)]));
     assert_eq!(finding.verdict, Judgement::Pass);
     assert!(stray.degraded.is_empty(), "{stray:?}");
     // Two bins' worth is one.
-    let (short, _) = recovery(&outages(40, &[12_000..12_500]));
+    let (short, _) = recovery(&outages(40, &[(12_000, 12_500)]));
     assert_eq!(times(&short), (Some(0.0), Some(2_500.0)));
     assert_eq!(
         (short.degraded[0].from_ms, short.degraded[0].to_ms),
@@ -223,7 +227,7 @@ fn a_stray_failure_is_no_degradation() {
 
 #[test]
 fn a_bad_bin_breaks_the_run_of_good_ones() {
-    let (recovery, finding) = recovery(&outages(40, &[10_000..20_000, 22_000..22_100]));
+    let (recovery, finding) = recovery(&outages(40, &[(10_000, 20_000), (22_000, 22_100)]));
     assert_eq!(finding.verdict, Judgement::Pass);
     assert_eq!(times(&recovery).0, Some(2_250.0), "{:?}", recovery.degraded);
 }
@@ -243,7 +247,7 @@ fn readings(saved: &mut Saved, value: impl Fn(u64) -> Option<f64>) {
 
 #[test]
 fn recovery_waits_for_the_backlog() {
-    let mut saved = outages(40, &[10_000..20_000]);
+    let mut saved = outages(40, &[(10_000, 20_000)]);
     readings(&mut saved, |at_us| {
         Some(if (10 * SECOND..26 * SECOND).contains(&at_us) {
             80.0
@@ -260,7 +264,7 @@ fn recovery_waits_for_the_backlog() {
 
 #[test]
 fn a_spike_is_no_backlog() {
-    let mut saved = outages(40, &[10_000..20_000]);
+    let mut saved = outages(40, &[(10_000, 20_000)]);
     readings(&mut saved, |at_us| Some(if at_us == 22 * SECOND { 80.0 } else { 3.0 }));
     let (recovery, finding) = judged(&with_backlog(plan()), &saved, &build::events());
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
@@ -272,7 +276,7 @@ fn a_spike_is_no_backlog() {
 
 #[test]
 fn a_backlog_that_nobody_can_read_is_a_doubt() {
-    let mut saved = outages(40, &[10_000..20_000]);
+    let mut saved = outages(40, &[(10_000, 20_000)]);
     readings(&mut saved, |at_us| (at_us < 10 * SECOND).then_some(3.0));
     let (_, finding) = judged(&with_backlog(plan()), &saved, &build::events());
     assert_eq!(finding.verdict, Judgement::Inconclusive, "{finding:?}");
@@ -280,7 +284,7 @@ fn a_backlog_that_nobody_can_read_is_a_doubt() {
 
 #[test]
 fn without_proof_of_the_fault_recovery_is_not_judged() {
-    let saved = outages(40, &[10_000..40_000]);
+    let saved = outages(40, &[(10_000, 40_000)]);
     let mut unconfirmed = build::events();
     let injected = build::event_mut(&mut unconfirmed, |event| matches!(event, Event::FaultInjected { .. }));
     let Event::FaultInjected { receipt, .. } = injected else {
@@ -309,7 +313,7 @@ fn final_reads_belong_to_recovery() {
         .final_reads
         .insert("orders".into(), serde_json::from_value(read).unwrap());
     let verdict = |saved: &Saved| judged(&plan, saved, &build::events()).1.verdict;
-    let saved = outages(40, &[10_000..20_000]);
+    let saved = outages(40, &[(10_000, 20_000)]);
     assert_eq!(verdict(&saved), Judgement::Inconclusive, "it was never made");
     assert_eq!(verdict(saved.clone().end("orders")), Judgement::Pass);
     assert_eq!(
