@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use crate::event::{Entry, Event, Events, Phase};
 use crate::history::load::History;
 use crate::history::record::Recorder;
 use crate::plan::{Plan, ReplicaId, Target};
-use crate::system::engine::{Engine, RunningSystem, SystemRequest};
+use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Verdict};
 use crate::workload::{self, Load, LoadRequest};
 
@@ -164,13 +165,39 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         .await?
         .map_err(broken)?;
     scene.phase(Phase::Up, None)?;
-    let system = scene
-        .interrupt
-        .race(scene.engine.up(&request, scene.events))
-        .await?
-        .map_err(broken)?;
+    let mut up = pin!(scene.engine.up(&request, scene.events));
+    let system = match scene.interrupt.race(up.as_mut()).await {
+        Ok(brought) => brought.map_err(broken)?,
+        Err(signal) => {
+            scene.system = give_up(scene, up).await;
+            return Err(signal.into());
+        }
+    };
     scene.system = Some(system.clone());
     Ok(system)
+}
+
+/// How long a start that is given up may take to notice.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// Ends a start that is under way. What the engine has been asked for cannot be called back, so what there is already is
+/// taken away until the start fails, and nothing can appear behind the last sweep's back.
+async fn give_up(
+    scene: &Scene<'_>,
+    mut up: impl Future<Output = Result<Arc<dyn RunningSystem>, EngineError>> + Unpin,
+) -> Option<Arc<dyn RunningSystem>> {
+    let deadline = Instant::now() + GIVE_UP_WITHIN;
+    while Instant::now() < deadline {
+        let sweep = async {
+            scene.engine.clean(scene.folder.run_id()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            brought = &mut up => return brought.ok(),
+            () = sweep => {}
+        }
+    }
+    None
 }
 
 /// Replicas that a network fault touches: beside each an agent must stand from the start.
