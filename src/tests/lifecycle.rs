@@ -235,6 +235,14 @@ fn an_interrupted_run_undoes_everything_first() {
         let mut run = Run::start(&[EXPERIMENT]);
         run.wait_for(phase, in_phase(phase));
         let run_id = run.run_id();
+        if phase == "up" {
+            // In the midst of it: some containers are there, others are being made.
+            let began = Instant::now();
+            while docker(&["ps", "-aq", "--filter", &format!("label=nightmail.run={run_id}")]).is_empty() {
+                assert!(began.elapsed() < Duration::from_secs(60), "no container after 60 s");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         run.signal(signal);
         assert_eq!(run.exit_code(), Some(code), "{}", run.output());
         assert_nothing_left(&run_id, Duration::ZERO);
