@@ -28,3 +28,4 @@ pub mod run;
 pub mod system;
 pub mod verdict;
 pub mod workload;
+pub mod yaml;

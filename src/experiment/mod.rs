@@ -1,1 +1,108 @@
-//! stub
+//! From experiment files to plans.
+//!
+//! ```text
+//! file --yaml--> tree --configuration--> tree with ${name} replaced --spec--> Experiment --resolve--> Plan
+//!                                                       system.yaml --system--> SystemUnderTest ^
+//! ```
+//!
+//! Architecture invariant: everything here is pure but for reading files and the environment. No container, no socket, no
+//! clock. Whatever can be wrong with an experiment is found here, all of it at once, before anything starts.
+
+use std::path::Path;
+
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::plan::{ExperimentInfo, Plan};
+use crate::yaml::Document;
+
+mod configuration;
+mod discover;
+mod locate;
+mod resolve;
+mod schema;
+pub mod spec;
+mod system;
+
+#[cfg(test)]
+mod tests;
+
+pub use discover::discover;
+pub use schema::{schema, system_schema};
+pub use system::SystemUnderTest;
+
+/// What the command line says over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Fixes every random choice; drawn at random if absent.
+    pub seed: Option<u64>,
+    /// Configuration values, `--var name=value`.
+    pub vars: Vec<(String, String)>,
+    /// Defects to switch on, `--defect name`.
+    pub defects: Vec<String>,
+}
+
+/// Reads an experiment and everything it refers to, and fixes every choice. Nothing is started.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+    from_document(Document::load(path)?, overrides)
+}
+
+fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+    refuse_other_files(&document)?;
+    let configuration = configuration::substitute(&mut document, overrides).map_err(all)?;
+    let experiment: spec::Experiment = crate::yaml::read::read(&document, spec::MISSING).map_err(all)?;
+    let system = SystemUnderTest::load(&locate::system(&document, &experiment.system)?)?;
+    let input = resolve::Input {
+        document: &document,
+        experiment: &experiment,
+        system: &system,
+        configuration: &configuration,
+        defects: &overrides.defects,
+        seed: overrides
+            .seed
+            .unwrap_or_else(|| rand::rng().random_range(1..=9_999_999)),
+        info: info(&document, &experiment),
+    };
+    resolve::resolve(input).map_err(all)
+}
+
+fn all(found: Vec<Diagnostic>) -> Diagnostics {
+    match Diagnostics::check(found) {
+        Err(diagnostics) => diagnostics,
+        // Whoever failed must say why.
+        Ok(()) => Diagnostic::new("the experiment is wrong, but nothing says why; please report this").into(),
+    }
+}
+
+fn info(document: &Document, experiment: &spec::Experiment) -> ExperimentInfo {
+    let path = &document.path;
+    let hash = Sha256::digest(document.text.as_bytes());
+    ExperimentInfo {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        title: experiment.title.clone(),
+        description: experiment.description.clone(),
+        tags: experiment.tags.clone(),
+        path: path.clone(),
+        sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+/// A system definition or a Compose file in the place of an experiment would drown its reader in unknown keys.
+fn refuse_other_files(document: &Document) -> Result<(), Diagnostic> {
+    let has = |key: &str| document.root.get(key).is_some();
+    if has("workload") || has("method") || has("steady-state-hypothesis") {
+        return Ok(());
+    }
+    let other = if has("operations") && has("name") {
+        "a system definition"
+    } else if has("services") && (has("networks") || has("volumes") || has("name") || !has("system")) {
+        "a Compose file"
+    } else {
+        return Ok(());
+    };
+    Err(document
+        .diagnostic(document.root.head(), format!("this is {other}, not an experiment"))
+        .allowed("an experiment: title, system, workload, steady-state-hypothesis, method, ...")
+        .hint("name a file of experiments/; `nightmail schema experiment` says what belongs in one"))
+}

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultContext, FaultError, Receipt};
+use super::process::{self, Halt};
+use super::{Fault, FaultContext, FaultError, Problem, Receipt, target};
 use crate::plan::Target;
 
 /// Parameters of `kill`.
@@ -34,14 +35,18 @@ impl Fault for Kill<Target> {
     }
 
     fn describe(&self) -> String {
-        todo!("fault helper")
+        format!("SIGKILL to {}", target::names(&self.targets))
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    fn problems(&self) -> Vec<Problem> {
+        target::empty_list("targets", &self.targets).into_iter().collect()
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        process::inject(context, &self.targets, Halt::Kill).await
+    }
+
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        process::heal(context, Halt::Kill).await
     }
 }

@@ -4,8 +4,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultContext, FaultError, Receipt};
+use super::{Fault, FaultContext, FaultError, Problem, Receipt, network};
 use crate::plan::Target;
+
+/// The least share that can be shown to bite, and to leave something, within some ten thousand datagrams.
+const PERCENT_MIN: f64 = 0.1;
+/// The greatest.
+const PERCENT_MAX: f64 = 99.9;
 
 /// Parameters of `loss`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +23,7 @@ pub struct Loss<T> {
     /// Whether packets in the other direction are dropped as well.
     #[serde(default = "super::yes")]
     pub both_ways: bool,
-    /// Share of packets dropped, in percent: more than 0, less than 100.
+    /// Share of packets dropped, in percent: from 0.1 to 99.9.
     pub percent: f64,
 }
 
@@ -44,14 +49,31 @@ impl Fault for Loss<Target> {
     }
 
     fn describe(&self) -> String {
-        todo!("fault helper")
+        format!(
+            "drop {} % of packets {}",
+            self.percent,
+            network::route(&self.from, &self.to, self.both_ways)
+        )
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = network::problems(&self.from, &self.to);
+        if !(PERCENT_MIN..=PERCENT_MAX).contains(&self.percent) {
+            problems.push(Problem {
+                path: "percent".to_owned(),
+                message: format!("must be from {PERCENT_MIN} to {PERCENT_MAX}, is {}", self.percent),
+                hint: "for all packets use `partition`; a smaller share cannot be shown to bite in good time"
+                    .to_owned(),
+            });
+        }
+        problems
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::inject(context, &self.from, &self.to, self.both_ways, Some(self.percent)).await
+    }
+
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::heal(context, self.both_ways, Some(self.percent)).await
     }
 }

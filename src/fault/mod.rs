@@ -4,6 +4,16 @@
 //! how targets are written (`String` in a file, [`Target`] in a plan), and implements [`Fault`] for the planned form.
 //! Every fault yields a receipt when injected and when healed; a fault that was not seen to bite, or not seen to heal,
 //! makes a run inconclusive.
+//!
+//! # Adding a fault
+//!
+//! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
+//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets.
+//! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
+//!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
+//!
+//! What a fault owes: refuse in `problems` what cannot work, so that nothing starts; arm what undoes it before it acts;
+//! measure instead of trusting the answer of whoever did it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +22,25 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{ReplicaId, Target};
+use crate::plan::Target;
 use crate::system::engine::{EngineError, RunningSystem};
 
-pub mod kill;
-pub mod loss;
-pub mod partition;
-pub mod pause;
-pub mod stop;
+mod measured;
+mod network;
+mod path;
+mod process;
+mod sample;
+mod target;
+#[cfg(test)]
+mod test_double;
 
-/// Declares the faults: a variant per fault in [`FaultSpec`], tagged in YAML by the key given.
+pub use target::Acted;
+
+/// Declares the faults: a module and a variant of [`FaultSpec`] for each, tagged in YAML by the key given.
 macro_rules! faults {
     ($($variant:ident($module:ident::$params:ident) = $key:literal),+ $(,)?) => {
+        $(pub mod $module;)+
+
         /// What is done, tagged by its key: `inject: {kill: {...}}`.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
@@ -56,6 +73,11 @@ macro_rules! faults {
             pub fn behaviour(&self) -> &dyn Fault {
                 match self { $(Self::$variant(params) => params),+ }
             }
+
+            /// What is wrong with it, beyond the form of the file and the existence of its targets; empty if nothing is.
+            pub fn problems(&self) -> Vec<Problem> {
+                self.behaviour().problems()
+            }
         }
     };
 }
@@ -81,12 +103,25 @@ pub trait Fault: Send + Sync {
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
 
-    /// Breaks it and measures that it is broken. On an error whatever was done has been undone as far as possible, and
-    /// `heal` is called all the same.
+    /// What is wrong with the parameters, found before anything starts; empty if nothing is.
+    fn problems(&self) -> Vec<Problem>;
+
+    /// Breaks it and measures that it is broken. After an error `heal` is called all the same, and undoes what was done.
     async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
 
     /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// Something wrong with the parameters of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place below `inject.<key>`, such as `from[0]` or `percent`.
+    pub path: String,
+    /// What is wrong, such as `must be from 0.1 to 99.9, is 100`.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 /// What a fault may use.
@@ -98,10 +133,53 @@ pub struct FaultContext {
     pub id: u32,
     /// Time-to-live that whatever enforces the fault keeps by itself.
     pub ttl: Duration,
-    /// The replicas that the fault's role targets meant when it was injected, so that healing mends what was broken.
-    pub resolved: Arc<std::sync::Mutex<Option<Vec<ReplicaId>>>>,
+    /// The replicas acted on when it was injected, so that healing mends what was broken though roles have moved since.
+    pub acted: Acted,
     /// For random parts of a fault.
     pub seed: u64,
+    /// How long to look for an effect.
+    pub patience: Patience,
+}
+
+/// How long to look for an effect before it counts as not seen. Nothing is waited for that has been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// A process is gone or frozen after the engine was told.
+    pub halted: Duration,
+    /// A process has ended of its own will, its grace period included.
+    pub stopped: Duration,
+    /// A replica is ready after it was set going again.
+    pub ready: Duration,
+    /// A path is cut.
+    pub cut: Duration,
+    /// A path is open again.
+    pub open: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            halted: Duration::from_secs(5),
+            stopped: Duration::from_secs(60),
+            ready: Duration::from_secs(30),
+            cut: Duration::from_secs(1),
+            open: Duration::from_secs(2),
+        }
+    }
+}
+
+impl FaultContext {
+    /// For one fault of a run; used for its injection and for its healing.
+    pub fn new(system: Arc<dyn RunningSystem>, id: u32, ttl: Duration, seed: u64) -> Self {
+        Self {
+            system,
+            id,
+            ttl,
+            acted: Acted::default(),
+            seed,
+            patience: Patience::default(),
+        }
+    }
 }
 
 /// What was measured when a fault was injected or healed.
@@ -109,7 +187,8 @@ pub struct FaultContext {
 pub struct Receipt {
     /// Whether the measurement shows what it should: the effect when injecting, its absence when healing.
     pub confirmed: bool,
-    /// From the command to the first measurement that showed it, in microseconds; absent if none did.
+    /// From the call of `inject` or `heal` to the first measurement that showed it, in microseconds; absent if none did.
+    /// It holds whatever had to be found out first, so that the effect was seen this long after the call.
     pub onset_us: Option<u64>,
     /// The replicas acted on.
     pub replicas: Vec<String>,
@@ -155,4 +234,64 @@ fn map_list<T, U, E>(list: &str, targets: &[T], map: &mut dyn FnMut(&str, &T) ->
 /// The default of a switch that is on unless said otherwise.
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_double::targets;
+
+    fn loss(percent: f64) -> FaultSpec<Target> {
+        FaultSpec::Loss(loss::Loss {
+            from: targets(&[1]),
+            to: targets(&[2]),
+            both_ways: false,
+            percent,
+        })
+    }
+
+    #[test]
+    fn a_share_that_cannot_be_shown_is_a_problem() {
+        for percent in [0.0, 100.0, -1.0, 0.01, f64::NAN] {
+            let problems = loss(percent).problems();
+            assert_eq!(problems.len(), 1, "{percent}");
+            assert_eq!(problems[0].path, "percent");
+        }
+        assert_eq!(loss(30.0).problems(), []);
+    }
+
+    #[test]
+    fn a_fault_on_nobody_is_a_problem() {
+        let kill = FaultSpec::Kill(kill::Kill { targets: Vec::new() });
+        assert_eq!(kill.problems()[0].path, "targets");
+        let cut = FaultSpec::Partition(partition::Partition {
+            from: Vec::new(),
+            to: Vec::new(),
+            both_ways: true,
+        });
+        let paths: Vec<String> = cut.problems().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["from", "to"]);
+    }
+
+    #[test]
+    fn the_blast_radius_is_one_line() {
+        let pause = FaultSpec::Pause(pause::Pause {
+            targets: targets(&[1, 2]),
+        });
+        assert_eq!(pause.behaviour().describe(), "freeze api-1, api-2");
+        assert_eq!(loss(30.0).behaviour().describe(), "drop 30 % of packets api-1 -> api-2");
+        let both = partition::Partition {
+            from: targets(&[1]),
+            to: targets(&[2]),
+            both_ways: true,
+        };
+        assert_eq!(both.describe(), "drop all packets api-1 <-> api-2");
+    }
+
+    #[test]
+    fn every_fault_is_written_under_its_key() {
+        let written = serde_json::to_value(loss(30.0)).unwrap();
+        assert_eq!(written["loss"]["both-ways"], false);
+        assert_eq!(NAMES, ["kill", "stop", "pause", "partition", "loss"]);
+    }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultContext, FaultError, Receipt};
+use super::{Fault, FaultContext, FaultError, Problem, Receipt, network};
 use crate::plan::Target;
 
 /// Parameters of `partition`.
@@ -41,14 +41,21 @@ impl Fault for Partition<Target> {
     }
 
     fn describe(&self) -> String {
-        todo!("fault helper")
+        format!(
+            "drop all packets {}",
+            network::route(&self.from, &self.to, self.both_ways)
+        )
     }
 
-    async fn inject(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    fn problems(&self) -> Vec<Problem> {
+        network::problems(&self.from, &self.to)
     }
 
-    async fn heal(&self, _context: &FaultContext) -> Result<Receipt, FaultError> {
-        todo!("fault helper")
+    async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::inject(context, &self.from, &self.to, self.both_ways, None).await
+    }
+
+    async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
+        network::heal(context, self.both_ways, None).await
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod line;
 pub mod load;
+pub mod record;
 mod value;
 
 pub use value::{Fields, Value};

@@ -15,6 +15,10 @@ use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
 
+pub mod describe;
+mod timeline;
+pub mod variants;
+
 /// The `schema_version` of `plan.json`.
 pub const SCHEMA_VERSION: u32 = 1;
 

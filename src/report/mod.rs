@@ -1,1 +1,98 @@
-//! stub
+//! Reports: everything a person or a pipeline looks at.
+//!
+//! Every report renders the same values (a plan, its verdict, its history, its events), and says the same in the same
+//! words, which live in [`words`]. What comes out of a system under test is data to every format and never markup: it
+//! passes through [`text`] first, and through the format's own escaping after that.
+//!
+//! Architecture invariant: nothing here names tokio or bollard, and nothing but the terminal reads the environment.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::event::Entry;
+use crate::history::load::History;
+use crate::plan::Plan;
+use crate::verdict::{self, Verdict};
+
+pub mod html;
+pub mod junit;
+pub mod summary;
+pub mod table;
+pub mod terminal;
+
+mod series;
+mod svg;
+mod text;
+mod words;
+
+#[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+/// Writes `verdict.json`, `junit.xml`, `summary.md` and `report.html` into a run's folder.
+///
+/// The verdict comes first, and a report that cannot be written keeps none of the others from being written: the first
+/// error is returned when all have been tried. No reader ever sees half a file.
+pub fn write_all(
+    run_dir: &Path,
+    plan: &Plan,
+    verdict: &Verdict,
+    history: &History<'_>,
+    events: &[Entry],
+) -> io::Result<()> {
+    write_verdict(run_dir, verdict)?;
+    let suite = junit::Suite {
+        verdict,
+        run_dir,
+        took: took(events),
+    };
+    let written = [
+        replace(run_dir, junit::FILE, junit::render(&[suite]).as_bytes()),
+        replace(run_dir, summary::FILE, summary::render(plan, verdict).as_bytes()),
+        replace(
+            run_dir,
+            html::FILE,
+            html::render(plan, verdict, history, events).as_bytes(),
+        ),
+    ];
+    written.into_iter().collect()
+}
+
+/// Writes `verdict.json` alone: for a run that has no plan to report on.
+pub fn write_verdict(run_dir: &Path, verdict: &Verdict) -> io::Result<()> {
+    let mut json = serde_json::to_vec_pretty(verdict)?;
+    json.push(b'\n');
+    replace(run_dir, verdict::FILE, &json)
+}
+
+/// How long a run took by the wall clock, from its first event to its last.
+pub fn took(events: &[Entry]) -> Duration {
+    let first = events.iter().map(|entry| entry.unix_ms).min().unwrap_or(0);
+    let last = events.iter().map(|entry| entry.unix_ms).max().unwrap_or(0);
+    Duration::from_millis(last.abs_diff(first))
+}
+
+/// Writes a file under another name and renames it, so that whoever reads it reads the whole of it.
+fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(format!(".{name}.unfinished"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, dir.join(name))
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        io::Error::new(
+            error.kind(),
+            format!("cannot write {}: {error}", dir.join(name).display()),
+        )
+    })
+}

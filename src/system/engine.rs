@@ -42,8 +42,13 @@ pub trait Engine: Send + Sync {
     /// Makes or finds every image of the system; tells `events` of each that is made.
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError>;
 
-    /// Starts everything and returns when every replica is ready. On an error nothing is left behind.
+    /// Starts everything and returns when every replica is ready. On an error nothing is left behind. Whoever drops the
+    /// future before its end calls [`Engine::clean`].
     async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError>;
+
+    /// Removes whatever there is of a run, such as after an `up` that was given up. Returns what could not be removed, in
+    /// words; empty means nothing is left.
+    async fn clean(&self, run_id: &str) -> Vec<String>;
 }
 
 /// A system that is up.

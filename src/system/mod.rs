@@ -3,5 +3,9 @@
 //!
 //! Nothing outside `docker` names Docker: everything else speaks to [`engine::Engine`] and [`engine::RunningSystem`].
 
+pub mod cache;
+pub mod compose;
 pub mod definition;
+pub mod docker;
 pub mod engine;
+pub mod image;

@@ -271,7 +271,7 @@ fn a_generator_that_was_late_leaves_rates_in_doubt() {
     saved.push(late).end("orders");
     let mut told = build::events();
     let summary = LoadSummary {
-        lag_p99_us: 12_000,
+        lag_p99_us: 120_000,
         ..LoadSummary::default()
     };
     *build::event_mut(&mut told, |event| matches!(event, Event::LoadEnded(_))) = Event::LoadEnded(summary);

@@ -173,14 +173,39 @@ fn where_the_generator_was_late_nothing_is_said() {
     let mut lagging = Saved::default();
     for number in 0..100 {
         let mut op = op("buy", &number.to_string(), number * 25_000, Outcome::Fail);
-        op.sent_us = Some(op.intended_us + if number < 2 { 10_001 } else { 0 });
+        op.sent_us = Some(op.intended_us + if number < 2 { 100_001 } else { 0 });
         lagging.push(op);
     }
     let lag = over(&lagging, &success("buying", ">=", 99.0), 0..10 * SECOND);
     assert_eq!(lag.verdict, Judgement::Inconclusive);
-    assert!(lag.detail.contains("own lag was 10.0 ms at p99"), "{}", lag.detail);
+    assert!(lag.detail.contains("own lag was 100.0 ms at p99"), "{}", lag.detail);
     let kept = over(&lagging, &success("buying", ">=", 99.0), 50_000..10 * SECOND);
     assert_eq!(kept.verdict, Judgement::Fail);
+}
+
+#[test]
+fn lag_leaves_in_doubt_only_the_latency_that_it_may_have_spoilt() {
+    let judged = |lag_us: u64, bound_ms: f64| {
+        let mut saved = Saved::default();
+        for number in 0..100 {
+            let mut op = op("buy", &number.to_string(), number * 25_000, Outcome::Ok);
+            op.sent_us = Some(op.intended_us + lag_us);
+            op.done_us = op.intended_us + 120_000;
+            saved.push(op);
+        }
+        over(&saved, &latency(990, "<=", bound_ms), 0..10 * SECOND).verdict
+    };
+    assert_eq!(
+        judged(20_000, 130.0),
+        Judgement::Pass,
+        "what holds in spite of lag holds"
+    );
+    assert_eq!(
+        judged(20_000, 110.0),
+        Judgement::Inconclusive,
+        "without 20 ms of lag it may have held"
+    );
+    assert_eq!(judged(5_000, 110.0), Judgement::Fail, "5 ms of lag do not explain it");
 }
 
 #[test]

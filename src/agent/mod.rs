@@ -1,0 +1,160 @@
+//! The agent: a small server beside a replica, in the replica's network namespace, that drops packets and measures paths.
+//!
+//! It is this same binary (`nightmail agent`), the first process of a container made from nothing, with `NET_ADMIN` as
+//! its only capability. It speaks JSON over HTTP with whoever runs the experiment and with nobody else, and counts probe
+//! datagrams from other agents. Every fault it holds has a time-to-live that it enforces itself, and everything it has
+//! put into the kernel goes when it goes.
+//!
+//! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`faults`] are
+//! those in force, [`probe`] measures.
+//!
+//! Architecture invariant: the agent knows nothing of experiments, replicas or engines: only of addresses.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub mod api;
+pub mod client;
+pub mod faults;
+pub mod probe;
+pub mod rules;
+pub mod server;
+
+/// TCP port of the control interface.
+pub const CONTROL_PORT: u16 = 8474;
+/// UDP port that counts probe datagrams, and TCP port that accepts probe connections.
+pub const PROBE_PORT: u16 = 8475;
+
+/// Why the agent gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel's packet filter refused.
+    #[error(
+        "the packet filter refused: {0}\n  hint: the agent needs the capability NET_ADMIN in its network namespace, and a \
+         kernel with nf_tables"
+    )]
+    Filter(#[from] rules::FilterError),
+    /// A socket could not be had.
+    #[error("{what}: {source}")]
+    Socket {
+        /// What was tried, such as `listening on 0.0.0.0:8474`.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "nightmail agent",
+    about = "Drops packets and measures paths in this network namespace"
+)]
+struct Arguments {
+    /// The only address that may use the control interface: that of whoever runs the experiment.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_unless_present = "hold",
+        conflicts_with = "hold"
+    )]
+    admit: Option<Ipv4Addr>,
+    /// Hold the network namespace and do nothing else.
+    #[arg(long)]
+    hold: bool,
+}
+
+/// Runs the agent until it is told to end. `args` are what stands after `nightmail agent`.
+pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let words = std::iter::once("nightmail agent".into()).chain(args);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked_for_help = !error.use_stderr();
+            // Where even the terminal is gone there is nobody left to tell.
+            let _ = error.print();
+            return if asked_for_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            };
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(4)
+        }
+    }
+}
+
+/// The agent's last words go to its container's log.
+#[expect(
+    clippy::print_stderr,
+    reason = "the agent has no other consumer of events than its container's log"
+)]
+fn complain(error: &AgentError) {
+    eprintln!("nightmail agent: {error}");
+}
+
+fn run(arguments: &Arguments) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| AgentError::Socket {
+            what: "starting the event loop".to_owned(),
+            source,
+        })?;
+    runtime.block_on(async {
+        // Asked for first: the kernel drops signals that the first process of a container does not handle.
+        let mut end = Ending::listen()?;
+        match arguments.admit {
+            None => end.wait().await,
+            Some(admit) => serve_until(admit, &mut end).await?,
+        }
+        Ok(())
+    })
+}
+
+async fn serve_until(admit: Ipv4Addr, end: &mut Ending) -> Result<(), AgentError> {
+    let filter = Arc::new(rules::Nftables::install(admit, CONTROL_PORT, PROBE_PORT).await?);
+    let agent = server::Agent::bind(Ipv4Addr::UNSPECIFIED, filter.clone()).await?;
+    tokio::select! {
+        () = agent.serve() => {}
+        () = end.wait() => {}
+    }
+    filter.uninstall().await?;
+    Ok(())
+}
+
+/// SIGTERM, or SIGINT from a terminal.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    fn listen() -> Result<Self, AgentError> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| AgentError::Socket {
+                what: "listening for signals".to_owned(),
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,4 +1,0 @@
-//! stub
-pub fn main() -> std::process::ExitCode {
-    todo!()
-}

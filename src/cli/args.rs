@@ -1,0 +1,140 @@
+//! The command line as typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit;
+
+/// Chaos experiments against containerised systems, with verdicts that can be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "nightmail", version, max_term_width = 100, after_help = exit::TABLE, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run experiments and judge them
+    #[command(after_help = exit::TABLE)]
+    Run(RunArgs),
+    /// Check experiment files without running anything; needs no Docker
+    Validate(SelectArgs),
+    /// Show what an experiment would do: timeline, targets, blast radius, total time; needs no Docker
+    Plan(SelectArgs),
+    /// Show that experiments can fail: the fault-free control, the experiment, and each negative control with and
+    /// without the method
+    #[command(after_help = exit::TABLE)]
+    Prove(RunArgs),
+    /// Judge a saved run again, offline
+    Check {
+        /// The run's folder
+        run_dir: PathBuf,
+    },
+    /// Remove what dead runs left behind; runs that are alive are spared
+    Gc {
+        /// Also remove images of nightmail that no current system uses
+        #[arg(long)]
+        images: bool,
+    },
+    /// Say what this machine can and cannot do
+    Doctor,
+    /// Print a JSON Schema for editors
+    Schema {
+        /// Of which file
+        #[arg(value_enum, default_value_t = SchemaOf::Experiment)]
+        of: SchemaOf,
+    },
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// The agent beside a replica
+    #[command(hide = true)]
+    Agent(PassedOn),
+    /// The process that undoes what a dead harness left
+    #[command(hide = true)]
+    Reaper(PassedOn),
+}
+
+/// What `schema` can describe.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SchemaOf {
+    /// An experiment file
+    Experiment,
+    /// `system.yaml`
+    System,
+    /// `verdict.json`
+    Verdict,
+}
+
+/// Arguments that another part reads.
+#[derive(Debug, Args)]
+pub struct PassedOn {
+    /// As given.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}
+
+/// Which experiments, and how they are resolved.
+#[derive(Debug, Clone, Args)]
+pub struct SelectArgs {
+    /// Experiment files, or folders of them
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Fix every random choice of plan and workload
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Set a value of the experiment's configuration; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub vars: Vec<(String, String)>,
+    /// Switch on a defect of the system; may be repeated
+    #[arg(long = "defect", value_name = "NAME")]
+    pub defects: Vec<String>,
+}
+
+/// Arguments of commands that run experiments.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where run folders go
+    #[arg(long, default_value = "runs")]
+    pub out: PathBuf,
+    /// Leave the system up afterwards and say how to reach it
+    #[arg(long)]
+    pub keep: bool,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not NAME=VALUE; write for example `cut=30s`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_may_hold_an_equals_sign() {
+        assert_eq!(name_and_value("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(name_and_value("=b").is_err());
+        assert!(name_and_value("ab").is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! The command line: from arguments to calls, from answers to exit codes. The only place that prints to standard output.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+pub mod args;
+pub mod exit;
+mod machine;
+mod offline;
+mod prove;
+mod run;
+mod runner;
+
+use args::{Cli, Command};
+
+/// Reads the command line, does what it says, and gives the process its exit code. A panic is exit code 4.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = match cli.command {
+        Command::Agent(passed) => return crate::agent::main(passed.args),
+        Command::Reaper(passed) => return crate::reaper::main(passed.args),
+        command => command,
+    };
+    let code = std::panic::catch_unwind(|| dispatch(command)).unwrap_or(exit::BROKEN);
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command) -> u8 {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Prove(args) => prove::prove(&args),
+        Command::Validate(args) => offline::validate(&args),
+        Command::Plan(args) => offline::plan(&args),
+        Command::Check { run_dir } => offline::check(&run_dir),
+        Command::Schema { of } => offline::schema(of),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "nightmail", &mut std::io::stdout());
+            exit::PASSED
+        }
+        Command::Gc { images } => machine::gc(images),
+        Command::Doctor => machine::doctor(),
+        Command::Agent(_) | Command::Reaper(_) => unreachable!("handed on in main"),
+    }
+}

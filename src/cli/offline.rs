@@ -1,0 +1,66 @@
+//! Commands that need neither Docker nor a network: `validate`, `plan`, `check`, `schema`.
+
+use std::path::Path;
+
+use super::args::{SchemaOf, SelectArgs};
+use super::exit;
+use super::runner::load_plans;
+use crate::report::terminal::{Options, Terminal};
+use crate::run::folder::read_plan;
+use crate::{check, experiment, plan, run};
+
+/// Says of each experiment that it is valid, or what is wrong with it.
+pub fn validate(args: &SelectArgs) -> u8 {
+    match load_plans(args) {
+        Ok(plans) => {
+            for plan in &plans {
+                println!("{}: valid", plan.experiment.path.display());
+            }
+            exit::PASSED
+        }
+        Err(code) => code,
+    }
+}
+
+/// Prints what each experiment would do.
+pub fn plan(args: &SelectArgs) -> u8 {
+    match load_plans(args) {
+        Ok(plans) => {
+            for plan in &plans {
+                println!("{}", plan::describe::render(plan));
+            }
+            exit::PASSED
+        }
+        Err(code) => code,
+    }
+}
+
+/// Judges a saved run again and writes its reports anew.
+pub fn check(dir: &Path) -> u8 {
+    let verdict = match check::judge_folder(dir) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            eprintln!(
+                "error: {error}\n  hint: give the folder of a run, which holds plan.json, history.jsonl and events.jsonl"
+            );
+            return exit::INVALID;
+        }
+    };
+    let written = read_plan(dir).and_then(|plan| run::write_reports(dir, &plan, &verdict));
+    if let Err(error) = written {
+        eprintln!("warning: the reports could not be written: {error}");
+    }
+    Terminal::new(Options::detect()).finish(&verdict, dir);
+    verdict.exit_code
+}
+
+/// Prints a JSON Schema.
+pub fn schema(of: SchemaOf) -> u8 {
+    let schema = match of {
+        SchemaOf::Experiment => experiment::schema(),
+        SchemaOf::System => experiment::system_schema(),
+        SchemaOf::Verdict => schemars::schema_for!(crate::verdict::Verdict).to_value(),
+    };
+    println!("{schema:#}");
+    exit::PASSED
+}

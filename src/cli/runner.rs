@@ -1,0 +1,147 @@
+//! What `run` and `prove` share: plans from files, one engine, one run after another, the terminal fed with events.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use super::args::{RunArgs, SelectArgs};
+use super::exit;
+use crate::event::{Entry, Events};
+use crate::experiment::{self, Overrides};
+use crate::plan::Plan;
+use crate::report::terminal::{Options, Terminal};
+use crate::run::folder::RunFolder;
+use crate::run::interrupt::Interrupt;
+use crate::run::{self, RunOptions};
+use crate::system::docker::Docker;
+use crate::system::engine::Engine;
+use crate::verdict::Verdict;
+
+/// Loads every experiment that the arguments name. On an error each is printed and the exit code comes back.
+pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
+    let files = experiment::discover(&select.paths).map_err(|error| {
+        eprintln!("{error}");
+        exit::INVALID
+    })?;
+    let overrides = Overrides {
+        seed: select.seed,
+        vars: select.vars.clone(),
+        defects: select.defects.clone(),
+    };
+    let mut plans = Vec::new();
+    let mut invalid = 0;
+    for file in &files {
+        match experiment::load(file, &overrides) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => {
+                eprintln!("{error}");
+                invalid += 1;
+            }
+        }
+    }
+    if invalid == 0 {
+        return Ok(plans);
+    }
+    if files.len() > 1 {
+        eprintln!(
+            "{invalid} of {} experiments are invalid; nothing was started",
+            files.len()
+        );
+    }
+    Err(exit::INVALID)
+}
+
+/// Runs plans one after another on one engine.
+pub struct Runner {
+    engine: Box<dyn Engine>,
+    interrupt: Interrupt,
+    out: PathBuf,
+    keep: bool,
+}
+
+/// A run that was made and judged.
+pub struct Done {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The run's folder.
+    pub dir: PathBuf,
+}
+
+impl Runner {
+    /// Connects to the engine and listens for signals. On an error it is printed and the exit code comes back.
+    pub async fn new(args: &RunArgs) -> Result<Self, u8> {
+        let broken = |error: &dyn std::fmt::Display| {
+            eprintln!("error: {error}");
+            exit::BROKEN
+        };
+        let interrupt = Interrupt::listen().map_err(|error| broken(&error))?;
+        let engine = Docker::connect().await.map_err(|error| broken(&error))?;
+        Ok(Self {
+            engine: Box::new(engine),
+            interrupt,
+            out: args.out.clone(),
+            keep: args.keep,
+        })
+    }
+
+    /// The signal's exit code, if one has come.
+    pub fn interrupted(&self) -> Option<u8> {
+        self.interrupt.seen().map(|signal| signal.exit_code())
+    }
+
+    /// Makes one run, shows it, and judges it.
+    pub async fn run(&self, plan: &Plan) -> Result<Done, u8> {
+        let made = RunFolder::create(&self.out, plan).and_then(|folder| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let events = Events::create(&folder.events(), Some(sender))?;
+            Ok((folder, events, receiver))
+        });
+        let (folder, events, receiver) = made.map_err(|error| {
+            eprintln!(
+                "error: the run's folder in {} could not be made: {error}",
+                self.out.display()
+            );
+            exit::BROKEN
+        })?;
+        let screen = show(plan.clone(), receiver);
+        let options = RunOptions { keep: self.keep };
+        let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
+        drop(events);
+        finish(screen, &verdict, folder.path());
+        Ok(Done {
+            verdict,
+            dir: folder.path().to_owned(),
+        })
+    }
+}
+
+/// A thread that shows events until their stream ends, and gives the terminal back.
+fn show(plan: Plan, mut events: mpsc::UnboundedReceiver<Entry>) -> JoinHandle<Terminal> {
+    std::thread::spawn(move || {
+        let mut terminal = Terminal::new(Options::detect());
+        terminal.expect(&plan);
+        while let Some(entry) = events.blocking_recv() {
+            terminal.handle(&entry);
+        }
+        terminal
+    })
+}
+
+fn finish(screen: JoinHandle<Terminal>, verdict: &Verdict, dir: &Path) {
+    // A terminal that panicked has said so already; the verdict is on disk and in the exit code.
+    if let Ok(mut terminal) = screen.join() {
+        terminal.finish(verdict, dir);
+    }
+}
+
+/// Blocks on a future that gives an exit code.
+pub fn block_on(future: impl Future<Output = u8>) -> u8 {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            exit::BROKEN
+        }
+    }
+}

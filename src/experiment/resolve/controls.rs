@@ -1,0 +1,162 @@
+//! Negative controls, and the names by which they refer to assertions.
+
+use std::collections::BTreeMap;
+
+use super::Resolver;
+use crate::experiment::spec::Control;
+use crate::plan::{ControlChange, NegativeControl, Probe};
+use crate::yaml::place::Place;
+
+/// The assertion on recovery, by name.
+const RECOVERY: &str = "recovery";
+
+impl Resolver<'_> {
+    pub(super) fn controls(&mut self, during: &[Probe]) -> Vec<NegativeControl> {
+        let mut controls: Vec<NegativeControl> = Vec::new();
+        for (index, control) in self.experiment.negative_controls.iter().enumerate() {
+            let place = Place::root().key("negative-controls").index(index);
+            self.fails(&place.key("fails"), &control.fails, during);
+            let Some(change) = self.change(&place, control) else {
+                continue;
+            };
+            let name = control.name.clone().unwrap_or_else(|| match &change {
+                ControlChange::Defect(defect) => defect.clone(),
+                ControlChange::With { environment } => describe(environment),
+            });
+            controls.push(NegativeControl {
+                name,
+                change,
+                fails: control.fails.clone(),
+            });
+        }
+        controls
+    }
+
+    fn change(&mut self, place: &Place, control: &Control) -> Option<ControlChange> {
+        let defects = &self.system.definition.defects;
+        match (&control.defect, &control.with) {
+            (Some(defect), None) => {
+                if !defects.contains_key(defect) {
+                    let known = defects.keys().map(String::as_str);
+                    let unknown = self.document.unknown(&place.key("defect"), "defect", defect, known);
+                    self.found.push(unknown);
+                }
+                Some(ControlChange::Defect(defect.clone()))
+            }
+            (None, Some(with)) => {
+                self.environment(&place.key("with").key("environment"), &with.environment);
+                if with.environment.values().all(BTreeMap::is_empty) {
+                    self.found.push(
+                        self.document
+                            .at_value(&place.key("with").key("environment"), "this control changes nothing")
+                            .label("empty")
+                            .hint("set the variable that makes the system unsafe"),
+                    );
+                }
+                Some(ControlChange::With {
+                    environment: with.environment.clone(),
+                })
+            }
+            (defect, _) => {
+                let message = match defect {
+                    Some(_) => "`defect` and `with` exclude each other",
+                    None => "this control says not what is made unsafe",
+                };
+                self.found.push(
+                    self.document
+                        .at_value(place, message)
+                        .allowed("defect: NAME, or with: {environment: {SERVICE: {VARIABLE: VALUE}}}")
+                        .hint("name a defect of the system, or the environment that makes it unsafe"),
+                );
+                None
+            }
+        }
+    }
+
+    fn fails(&mut self, place: &Place, name: &str, during: &[Probe]) {
+        let known = self.assertions(during);
+        if !known.iter().any(|assertion| assertion == name) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let diagnostic = self.document.unknown(place, "assertion", name, known.iter().copied());
+            let diagnostic = diagnostic.label("this experiment asserts no such thing");
+            // An invariant of the system under its right name is not misspelt.
+            self.found
+                .push(match self.system.definition.invariants.contains_key(name) {
+                    true => diagnostic.hint(format!("add `{name}` to `invariants`")),
+                    false => diagnostic,
+                });
+        }
+    }
+
+    /// Everything that a control may make fail.
+    fn assertions(&self, during: &[Probe]) -> Vec<String> {
+        let mut names = self.experiment.invariants.clone();
+        if !self.experiment.method.is_empty() {
+            names.push(RECOVERY.to_owned());
+        }
+        names.extend(self.gate_names().map(str::to_owned));
+        names.extend(during.iter().map(|probe| probe.name.clone()));
+        names
+    }
+
+    fn gate_names(&self) -> impl Iterator<Item = &str> {
+        let probes = &self.experiment.steady_state_hypothesis.probes;
+        probes.iter().map(|probe| probe.name.as_str())
+    }
+
+    /// Reports and controls refer to assertions and faults by name.
+    pub(super) fn names_are_unique(&mut self, during: &[Probe]) {
+        let root = Place::root();
+        let probes = root.key("steady-state-hypothesis").key("probes");
+        let steps = self.experiment.method.iter().map(|step| step.name.as_str());
+        let mut named: Vec<(Place, &str)> = Vec::new();
+        named.extend(
+            self.gate_names()
+                .enumerate()
+                .map(|(index, name)| (probes.index(index).key("name"), name)),
+        );
+        named.extend(
+            steps
+                .enumerate()
+                .map(|(index, name)| (root.key("method").index(index).key("name"), name)),
+        );
+        // A probe without a place of its own (one that is wrong) is not here: positions hold only if all are.
+        if during.len() == self.experiment.during.len() {
+            let place = |index| root.key("during").index(index).key("name");
+            named.extend(
+                during
+                    .iter()
+                    .enumerate()
+                    .map(|(index, probe)| (place(index), probe.name.as_str())),
+            );
+        }
+        let mut found = Vec::new();
+        for (position, (place, name)) in named.iter().enumerate() {
+            let reserved = *name == RECOVERY || self.experiment.invariants.iter().any(|invariant| invariant == name);
+            if name.trim().is_empty() {
+                found.push(
+                    self.document
+                        .at_value(place, "this name is empty")
+                        .hint("say in a few words what it is"),
+                );
+            } else if reserved || named[..position].iter().any(|(_, earlier)| earlier == name) {
+                found.push(
+                    self.document
+                        .at_value(place, format!("the name `{name}` is taken"))
+                        .label("used before, or an invariant's")
+                        .allowed("a name of its own for each probe, bound and step")
+                        .hint("give this one another `name`"),
+                );
+            }
+        }
+        self.found.append(&mut found);
+    }
+}
+
+fn describe(environment: &BTreeMap<String, BTreeMap<String, String>>) -> String {
+    let settings: Vec<String> = environment
+        .iter()
+        .flat_map(|(service, variables)| variables.keys().map(move |name| format!("{service} {name}")))
+        .collect();
+    format!("with {}", settings.join(", "))
+}

@@ -1,0 +1,107 @@
+//! Whether targets meet: within a fault, and between faults of processes at one time.
+//!
+//! Where the seed chooses, what it may choose counts, not what it did: whether a file is right must not hang on the seed.
+
+use super::Resolver;
+use super::targets::Choice;
+use crate::diagnostic::Diagnostic;
+use crate::plan::{PlannedFault, Target, Trigger};
+use crate::yaml::place::Place;
+
+/// A target as written, and where.
+pub(super) struct Named {
+    pub place: Place,
+    /// The parameter that lists it, such as `targets`.
+    pub list: String,
+    pub text: String,
+    pub choice: Choice,
+}
+
+/// A planned fault with the choices behind its targets.
+pub(super) struct Considered {
+    pub fault: PlannedFault,
+    pub is_process: bool,
+    pub named: Vec<Named>,
+}
+
+impl Resolver<'_> {
+    /// A replica that one list names twice, or that both lists of a fault may mean.
+    pub(super) fn meeting(&self, named: &[Named]) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for (position, second) in named.iter().enumerate() {
+            let meets = |first: &&Named| {
+                let is_certain = first.choice.is_certain() && second.choice.is_certain();
+                // What certainly is on both sides is for the fault itself to judge.
+                meeting(&first.choice, &second.choice).is_some() && !(is_certain && first.list != second.list)
+            };
+            let Some(first) = named[..position].iter().find(meets) else {
+                continue;
+            };
+            found.push(
+                self.document
+                    .at_value(
+                        &second.place,
+                        format!("`{}` and `{}` may be the same replica", first.text, second.text),
+                    )
+                    .label("meets an earlier target")
+                    .allowed("targets that have no replica in common, whatever the seed chooses")
+                    .hint("name replicas by number, for example `postage-api-1`, or remove one of the two"),
+            );
+        }
+        found
+    }
+
+    /// Two faults of processes cannot act on one replica at one time: healing the first would undo the second.
+    pub(super) fn overlap(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
+        let at_the_same_time = |other: &&Considered| other.is_process && same_time(&other.fault, &new.fault);
+        for other in earlier.iter().filter(at_the_same_time).filter(|_| new.is_process) {
+            let pairs = other.named.iter().flat_map(|a| new.named.iter().map(move |b| (a, b)));
+            let Some(replica) = pairs.into_iter().find_map(|(a, b)| meeting(&a.choice, &b.choice)) else {
+                continue;
+            };
+            self.found.push(
+                self.document
+                    .at_value(
+                        &place.key("name"),
+                        format!(
+                            "`{}` and `{}` may act on {replica} at the same time",
+                            other.fault.name, new.fault.name
+                        ),
+                    )
+                    .label("overlaps the earlier step")
+                    .allowed("one fault of processes (kill, stop, pause) at a time on each replica")
+                    .hint("start this one after the other has healed, or choose another target"),
+            );
+        }
+    }
+}
+
+fn same_time(a: &PlannedFault, b: &PlannedFault) -> bool {
+    match (&a.trigger, &b.trigger) {
+        (Trigger::At { at_ms: first }, Trigger::At { at_ms: second }) => {
+            *first < second.saturating_add(b.for_ms) && *second < first.saturating_add(a.for_ms)
+        }
+        // When an event comes is not known; only the same event is known to come at the same time.
+        (first, second) => first == second,
+    }
+}
+
+/// A replica that both may mean.
+fn meeting(a: &Choice, b: &Choice) -> Option<String> {
+    if let (
+        Target::Role { group, role, .. },
+        Target::Role {
+            group: other_group,
+            role: other_role,
+            ..
+        },
+    ) = (&a.target, &b.target)
+    {
+        // Nobody has both roles.
+        if group == other_group && role != other_role {
+            return None;
+        }
+    }
+    let common = a.among.iter().find(|replica| b.among.contains(replica));
+    common.map(ToString::to_string)
+}

@@ -1,0 +1,232 @@
+//! `system.yaml` with its Compose file, read and checked: every reference in it must lead somewhere.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::system::definition::SystemDefinition;
+use crate::yaml::Document;
+use crate::yaml::place::Place;
+
+mod operations;
+mod reads;
+
+/// A system definition that has been checked.
+#[derive(Debug, Clone)]
+pub struct SystemUnderTest {
+    /// The definition.
+    pub definition: SystemDefinition,
+    /// The folder that holds it (absolute).
+    pub dir: PathBuf,
+    /// Replicas of each Compose service.
+    pub replicas: BTreeMap<String, u32>,
+}
+
+/// What to do about a missing key.
+const MISSING: crate::yaml::read::MissingHints = &[
+    ("name", "give the system a short name, for example `name: postage`"),
+    ("operations", "say what customers do"),
+    ("outcome", "say which answers count: `outcome: {ok: \"status < 300\"}`"),
+    (
+        "ok",
+        "say which answers are acknowledgements, for example `ok: \"status < 300\"`",
+    ),
+    (
+        "request",
+        "say what is sent: `request: {service: api, port: 8080, path: /}`",
+    ),
+    ("service", "name the Compose service that answers"),
+    ("port", "name the port within the container"),
+];
+
+impl SystemUnderTest {
+    /// Reads a `system.yaml` and its Compose file.
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let document = Document::load(path)?;
+        let definition: SystemDefinition = crate::yaml::read::read(&document, MISSING).map_err(super::all)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let dir = std::path::absolute(Path::new(".").join(folder))
+            .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;
+        let compose = folder.join(&definition.compose);
+        if !compose.is_file() {
+            return Err(document
+                .at_value(
+                    &Place::root().key("compose"),
+                    format!("there is no Compose file {}", definition.compose.display()),
+                )
+                .hint("put compose.yaml beside system.yaml, or name the file with `compose:`")
+                .into());
+        }
+        let replicas = crate::system::compose::load(&compose)?.replicas();
+        let mut checker = Checker {
+            document: &document,
+            definition: &definition,
+            replicas: &replicas,
+            found: Vec::new(),
+        };
+        checker.check();
+        Diagnostics::check(checker.found)?;
+        Ok(Self {
+            definition,
+            dir,
+            replicas,
+        })
+    }
+}
+
+/// Checks a system definition part by part.
+struct Checker<'a> {
+    document: &'a Document,
+    definition: &'a SystemDefinition,
+    replicas: &'a BTreeMap<String, u32>,
+    found: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn check(&mut self) {
+        let root = Place::root();
+        self.name(&root.key("name"));
+        self.topology(&root);
+        self.operations(&root);
+        self.reads(&root);
+        self.invariants(&root.key("invariants"));
+        self.defects(&root.key("defects"));
+        self.workload();
+    }
+
+    fn name(&mut self, place: &Place) {
+        let name = &self.definition.name;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || name.starts_with('-') || !name.chars().all(plain) {
+            self.found.push(
+                self.document
+                    .at_value(place, format!("`{name}` cannot be a system's name"))
+                    .allowed("lower-case letters, digits and hyphens")
+                    .hint("it becomes part of folder and container names"),
+            );
+        }
+    }
+
+    fn topology(&mut self, root: &Place) {
+        for (name, group) in &self.definition.groups {
+            let place = root.key("groups").key(name);
+            if self.replicas.contains_key(name) {
+                self.found.push(
+                    self.document
+                        .at_key(&place, format!("the group `{name}` has the name of a Compose service"))
+                        .hint("give the group another name, so that targets are clear"),
+                );
+            }
+            let members = place.key("services");
+            if group.services.is_empty() {
+                self.empty(&members, "a group needs at least one service");
+            }
+            for (index, service) in group.services.iter().enumerate() {
+                self.service(&members.index(index), service);
+            }
+        }
+        for (name, hints) in &self.definition.services {
+            let place = root.key("services").key(name);
+            self.service_key(&place, name);
+            if let Some(crate::system::definition::Ready::Log { matches }) = &hints.ready {
+                self.regex(&place.key("ready").key("log").key("matches"), matches);
+            }
+            if let Some(crate::system::definition::Ready::Http { path, .. }) = &hints.ready {
+                self.leading_slash(&place.key("ready").key("http").key("path"), path);
+            }
+        }
+    }
+
+    fn invariants(&mut self, place: &Place) {
+        for (name, invariant) in &self.definition.invariants {
+            let place = place.key(name).key(invariant.name());
+            let names = invariant.checker().names();
+            for (path, operation) in &names.operations {
+                let known = self.definition.operations.keys();
+                self.known(&place.below(path), "operation", operation, known);
+            }
+            for (path, read) in &names.reads {
+                let known = self.definition.final_reads.keys();
+                self.known(&place.below(path), "final read", read, known);
+            }
+        }
+    }
+
+    fn defects(&mut self, place: &Place) {
+        for (name, defect) in &self.definition.defects {
+            let place = place.key(name);
+            if defect.services.is_empty() {
+                self.empty(&place.key("services"), "a defect needs at least one service");
+            }
+            for (index, service) in defect.services.iter().enumerate() {
+                self.service(&place.key("services").index(index), service);
+            }
+            if defect.environment.is_empty() {
+                self.empty(
+                    &place.key("environment"),
+                    "a defect needs at least one variable that switches it on",
+                );
+            }
+        }
+    }
+
+    fn empty(&mut self, place: &Place, message: &str) {
+        self.found.push(
+            self.document
+                .at_value(place, message)
+                .label("empty")
+                .hint("add one, or remove the whole entry"),
+        );
+    }
+
+    fn known<'k>(
+        &mut self,
+        place: &Place,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'k String> + Clone,
+    ) -> bool {
+        let is_known = known.clone().any(|candidate| candidate == name);
+        if !is_known {
+            let known = known.map(String::as_str);
+            self.found.push(self.document.unknown(place, what, name, known));
+        }
+        is_known
+    }
+
+    fn service(&mut self, place: &Place, name: &str) {
+        self.known(place, "service", name, self.replicas.keys());
+    }
+
+    fn service_key(&mut self, place: &Place, name: &str) {
+        if !self.replicas.contains_key(name) {
+            let known = self.replicas.keys().map(String::as_str);
+            let at_value = self.document.unknown(place, "service", name, known);
+            let mut diagnostic = self.document.at_key(place, at_value.message).label("no such service");
+            diagnostic.allowed = at_value.allowed;
+            diagnostic.hint = at_value.hint;
+            self.found.push(diagnostic);
+        }
+    }
+
+    fn regex(&mut self, place: &Place, pattern: &str) -> Option<regex::Regex> {
+        match regex::Regex::new(pattern) {
+            Ok(regex) => Some(regex),
+            Err(error) => {
+                self.found
+                    .push(super::resolve::bad_regex(self.document, place, pattern, &error));
+                None
+            }
+        }
+    }
+
+    fn leading_slash(&mut self, place: &Place, path: &str) {
+        if !path.starts_with('/') {
+            self.found.push(
+                self.document
+                    .at_value(place, format!("the path `{path}` does not begin with a slash"))
+                    .hint(format!("write `/{path}`")),
+            );
+        }
+    }
+}

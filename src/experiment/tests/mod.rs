@@ -1,0 +1,240 @@
+//! Loads good and bad files. Each message about a bad file has a snapshot: `cargo insta review` shows a change.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::plan::{Target, Trigger};
+
+mod properties;
+
+/// Tests run in the package's folder, and messages name files as they were given.
+const FOLDER: &str = "src/experiment/tests";
+
+fn good(name: &str) -> PathBuf {
+    Path::new(FOLDER).join("good").join(name)
+}
+
+fn seeded(seed: u64) -> Overrides {
+    Overrides {
+        seed: Some(seed),
+        ..Overrides::default()
+    }
+}
+
+fn with_var(name: &str, value: &str) -> Overrides {
+    Overrides {
+        vars: vec![(name.to_owned(), value.to_owned())],
+        ..seeded(1)
+    }
+}
+
+fn message(file: &Path, loaded: Result<(), Diagnostics>) -> String {
+    match loaded {
+        Ok(()) => format!("{} is not bad", file.display()),
+        Err(diagnostics) => diagnostics.to_string(),
+    }
+}
+
+#[test]
+fn every_message_has_a_hint() {
+    let without = |diagnostics: Diagnostics| {
+        let bare: Vec<String> = diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.hint.is_none())
+            .map(ToString::to_string)
+            .collect();
+        bare
+    };
+    let experiments = discover(&[Path::new(FOLDER).join("bad")]).unwrap();
+    let systems = discover(&[Path::new(FOLDER).join("bad-systems")]).unwrap();
+    let mut bare: Vec<String> = Vec::new();
+    bare.extend(
+        experiments
+            .iter()
+            .flat_map(|file| without(load(file, &seeded(1)).unwrap_err())),
+    );
+    bare.extend(
+        systems
+            .iter()
+            .flat_map(|file| without(SystemUnderTest::load(file).unwrap_err())),
+    );
+    assert!(bare.is_empty(), "{}", bare.join("\n\n"));
+}
+
+/// The message for each file of a folder.
+fn snapshots(folder: &str, message: impl Fn(&Path) -> String) {
+    let files = discover(&[Path::new(FOLDER).join(folder)]).unwrap();
+    assert!(!files.is_empty());
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let message = message(&file);
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => format!("snapshots/{folder}")}, {
+            insta::assert_snapshot!(name, message);
+        });
+    }
+}
+
+#[test]
+fn each_bad_experiment_has_its_message() {
+    snapshots("bad", |file| message(file, load(file, &seeded(1)).map(|_| ())));
+}
+
+#[test]
+fn each_bad_system_has_its_message() {
+    snapshots("bad-systems", |file| {
+        message(file, SystemUnderTest::load(file).map(|_| ()))
+    });
+}
+
+#[test]
+fn every_message_about_a_place_has_line_and_column() {
+    for file in discover(&[Path::new(FOLDER).join("bad")]).unwrap() {
+        let whole_file = ["empty", "only-comments", "not-utf8"];
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        for diagnostic in load(&file, &seeded(1)).unwrap_err().iter() {
+            let is_placed = diagnostic.line().is_some() && diagnostic.column().is_some();
+            assert_eq!(is_placed, !whole_file.contains(&name.as_str()), "{name}: {diagnostic}");
+        }
+    }
+}
+
+#[test]
+fn an_experiment_becomes_a_plan() {
+    let plan = load(&good("everything.yaml"), &seeded(7)).unwrap();
+    assert_eq!(plan.experiment.name, "everything");
+    assert_eq!(plan.configuration["down"], "5s");
+    assert_eq!(plan.environment["api"]["API_TOKEN"], "hunter2");
+    assert_eq!(plan.environment["api"]["PORT"], "8080");
+    assert_eq!(plan.workload.rates["look"], 0.5);
+    assert_eq!(plan.faults[0].for_ms, 5_000);
+    assert_eq!(plan.faults[0].ttl_ms, 35_000);
+    assert_eq!(plan.faults[1].name, "cut api from the primary");
+    assert!(matches!(
+        plan.faults[1].trigger,
+        Trigger::OnOperation {
+            nth: 200,
+            by_ms: 10_000,
+            ..
+        }
+    ));
+    let targets = plan.faults[1].fault.behaviour().targets();
+    assert!(matches!(targets[0], Target::Replicas(replicas) if replicas.len() == 1));
+    assert!(matches!(targets[1], Target::Role { members, .. } if members.len() == 2));
+    let schedule = &plan.schedule;
+    assert_eq!(
+        (schedule.gate_ms, schedule.method_ms, schedule.recovery_ms),
+        (4_000, 14_000, 13_000)
+    );
+    assert_eq!(schedule.total_ms, 31_000);
+    let json = serde_json::to_string(&plan).unwrap();
+    let read: Plan = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+}
+
+#[test]
+fn a_plan_is_told_in_words() {
+    for name in ["everything", "baseline"] {
+        let plan = load(&good(&format!("{name}.yaml")), &seeded(7)).unwrap();
+        let told = crate::plan::describe::render(&plan);
+        assert!(!told.contains("hunter2"), "{told}");
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "snapshots/plans"}, {
+            insta::assert_snapshot!(name, told);
+        });
+    }
+}
+
+#[test]
+fn the_seed_fixes_every_choice() {
+    let targets = |seed| {
+        let plan = load(&good("everything.yaml"), &seeded(seed)).unwrap();
+        serde_json::to_string(&plan.faults).unwrap()
+    };
+    assert_eq!(targets(1), targets(1));
+    let chosen: std::collections::BTreeSet<String> = (0..20).map(targets).collect();
+    assert_eq!(chosen.len(), 3, "one of three replicas, each chosen at some time");
+    let drawn = load(&good("everything.yaml"), &Overrides::default()).unwrap().seed;
+    assert_ne!(drawn, 0);
+}
+
+#[test]
+fn variables_of_the_command_line_win() {
+    let plan = load(&good("everything.yaml"), &with_var("down", "7s")).unwrap();
+    assert_eq!(plan.faults[0].for_ms, 7_000);
+    let plan = load(&good("everything.yaml"), &with_var("share", "50")).unwrap();
+    let crate::fault::FaultSpec::Loss(loss) = &plan.faults[2].fault else {
+        panic!("not a loss");
+    };
+    assert_eq!(loss.percent, 50.0);
+}
+
+#[test]
+fn wrong_words_of_the_command_line_have_their_message() {
+    let unknown_var = load(&good("everything.yaml"), &with_var("donw", "7s")).unwrap_err();
+    let wrong_var = load(&good("everything.yaml"), &with_var("down", "7")).unwrap_err();
+    let overrides = Overrides {
+        defects: vec!["parcel-per-atempt".to_owned()],
+        ..seeded(1)
+    };
+    let unknown_defect = load(&good("everything.yaml"), &overrides).unwrap_err();
+    let no_path = discover(&[]).unwrap_err();
+    let missing = discover(&[good("baselin.yaml")]).unwrap_err();
+    let messages = [unknown_var, wrong_var, unknown_defect, no_path.into(), missing.into()];
+    insta::assert_snapshot!(messages.map(|message| message.to_string()).join("\n\n"));
+}
+
+#[test]
+fn a_defect_sets_its_variables() {
+    let overrides = Overrides {
+        defects: vec!["parcel-per-attempt".to_owned()],
+        ..seeded(1)
+    };
+    let plan = load(&good("everything.yaml"), &overrides).unwrap();
+    assert_eq!(plan.defects, ["parcel-per-attempt"]);
+    assert_eq!(plan.environment["worker"]["DEFECT"], "parcel-per-attempt");
+    assert_eq!(plan.environment["api"]["LOG"], "debug");
+}
+
+#[test]
+fn variants_keep_the_load_and_its_length() {
+    let plan = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    let twin = plan.without_method();
+    assert!(twin.faults.is_empty() && twin.during.is_empty() && twin.recovery.is_none());
+    assert_eq!(twin.schedule.total_ms, plan.schedule.total_ms);
+    assert_eq!(twin.workload.rates, plan.workload.rates);
+    let defective = plan.with_control(&plan.negative_controls[0]);
+    assert_eq!(defective.defects, ["parcel-per-attempt"]);
+    assert_eq!(defective.environment["worker"]["DEFECT"], "parcel-per-attempt");
+    let unsafe_setting = plan.with_control(&plan.negative_controls[1]);
+    assert_eq!(unsafe_setting.environment["api"]["RETRIES"], "0");
+    assert_eq!(unsafe_setting.environment["api"]["LOG"], "debug");
+    assert!(unsafe_setting.defects.is_empty());
+}
+
+#[test]
+fn folders_are_searched_and_files_taken_once() {
+    let folder = Path::new(FOLDER).join("good");
+    let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
+    assert_eq!(found, [good("baseline.yaml"), good("everything.yaml")]);
+    let empty = tempfile::tempdir().unwrap();
+    let message = discover(&[empty.path().to_owned()]).unwrap_err().to_string();
+    assert!(message.contains("this folder holds no experiments"), "{message}");
+}
+
+#[test]
+fn a_file_too_large_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.yaml");
+    std::fs::write(&path, "a: b\n".repeat(300_000)).unwrap();
+    let message = load(&path, &seeded(1)).unwrap_err().to_string();
+    assert!(message.contains("this file is too large"), "{message}");
+}
+
+#[test]
+fn schemas_name_every_key() {
+    let schema = schema();
+    assert!(schema["properties"]["steady-state-hypothesis"].is_object());
+    assert_eq!(schema["additionalProperties"], false);
+    let faults = schema["$defs"]["FaultSpec"].to_string();
+    assert!(crate::fault::NAMES.iter().all(|name| faults.contains(name)), "{faults}");
+    assert!(system_schema()["properties"]["final-reads"].is_object());
+}

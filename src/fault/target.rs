@@ -1,0 +1,362 @@
+//! Targets: naming them, finding who they are at the moment of injection, and remembering whom a fault acted on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{FaultError, Problem};
+use crate::plan::{ReplicaId, Role, Target};
+use crate::system::definition::Roles;
+use crate::system::engine::RunningSystem;
+
+/// How long a member of a group may take to say which role it has.
+const ROLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The replicas a fault acted on, by the list of its parameters (`targets`, `from`, `to`) that named them. Shared by the
+/// clones of a context.
+#[derive(Debug, Clone, Default)]
+pub struct Acted(Arc<Mutex<BTreeMap<&'static str, Vec<ReplicaId>>>>);
+
+impl Acted {
+    /// Remembers them, before the fault acts.
+    pub(super) fn remember(&self, list: &'static str, replicas: &[ReplicaId]) {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.insert(list, replicas.to_vec());
+    }
+
+    /// Whom the fault acted on through that list; empty if it never got so far.
+    pub fn list(&self, list: &str) -> Vec<ReplicaId> {
+        let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.get(list).cloned().unwrap_or_default()
+    }
+}
+
+/// `postage-api-1, postage-api-2, primary of database`.
+pub(super) fn names(targets: &[Target]) -> String {
+    let mut names = Vec::new();
+    for target in targets {
+        match target {
+            Target::Replicas(replicas) => names.extend(replicas.iter().map(ToString::to_string)),
+            Target::Role { group, role, .. } => names.push(format!("{} of {group}", role_name(*role))),
+        }
+    }
+    names.join(", ")
+}
+
+/// An empty list of targets is a problem: a fault on nobody proves nothing.
+pub(super) fn empty_list(list: &str, targets: &[Target]) -> Option<Problem> {
+    targets.is_empty().then(|| Problem {
+        path: list.to_owned(),
+        message: "names no target".to_owned(),
+        hint: "name at least one service of the system".to_owned(),
+    })
+}
+
+/// Targets of `to` that share a replica or a role with `from`: nobody can be cut off from itself.
+pub(super) fn overlaps(from: &[Target], to: &[Target]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, target) in to.iter().enumerate() {
+        let shared: BTreeSet<String> = from.iter().flat_map(|other| shared(other, target)).collect();
+        if !shared.is_empty() {
+            let shared = shared.into_iter().collect::<Vec<_>>().join(", ");
+            problems.push(Problem {
+                path: format!("to[{index}]"),
+                message: format!("{shared} is in both `from` and `to`"),
+                hint: "nothing can be separated from itself: keep it in one of the two lists".to_owned(),
+            });
+        }
+    }
+    problems
+}
+
+fn shared(one: &Target, other: &Target) -> Vec<String> {
+    match (one, other) {
+        (Target::Replicas(ones), Target::Replicas(others)) => ones
+            .iter()
+            .filter(|id| others.contains(id))
+            .map(ToString::to_string)
+            .collect(),
+        (
+            Target::Role { group, role, .. },
+            Target::Role {
+                group: other_group,
+                role: other_role,
+                ..
+            },
+        ) if group == other_group && role == other_role => {
+            vec![format!("{} of {group}", role_name(*role))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Who the targets are now, each once, in their order.
+pub(super) async fn resolve(system: &dyn RunningSystem, targets: &[Target]) -> Result<Vec<ReplicaId>, FaultError> {
+    let mut found = Vec::new();
+    for target in targets {
+        let replicas = match target {
+            Target::Replicas(replicas) => replicas.clone(),
+            Target::Role { group, role, members } => ask_role(system, group, *role, members).await?,
+        };
+        for id in replicas {
+            system.replica(&id)?;
+            if !found.contains(&id) {
+                found.push(id);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn ask_role(
+    system: &dyn RunningSystem,
+    group: &str,
+    role: Role,
+    members: &[ReplicaId],
+) -> Result<Vec<ReplicaId>, FaultError> {
+    let no_target = |reason: String| FaultError::NoTarget {
+        role: role_name(role).to_owned(),
+        members: members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        reason,
+    };
+    let roles = system
+        .definition()
+        .groups
+        .get(group)
+        .and_then(|group| group.roles.as_ref());
+    let Some(roles) = roles else {
+        return Err(no_target(format!("`groups.{group}.roles` does not say how to ask")));
+    };
+    let answers = join_all(members.iter().map(|id| ask_member(system, roles, id))).await;
+    let matching: Vec<ReplicaId> = members
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.as_ref() == Ok(&role))
+        .map(|(id, _)| id.clone())
+        .collect();
+    let told: Vec<String> = members
+        .iter()
+        .zip(answers)
+        .map(|(id, answer)| match answer {
+            Ok(role) => format!("{id} is {}", role_name(role)),
+            Err(reason) => format!("{id} did not answer ({reason})"),
+        })
+        .collect();
+    match (role, matching.len()) {
+        (_, 0) => Err(no_target(told.join("; "))),
+        (Role::Primary, 2..) => Err(no_target(format!("there is more than one: {}", told.join("; ")))),
+        _ => Ok(matching),
+    }
+}
+
+async fn ask_member(system: &dyn RunningSystem, roles: &Roles, id: &ReplicaId) -> Result<Role, String> {
+    let address = system.replica(id).map_err(|error| error.to_string())?.address;
+    let Roles::Postgres {
+        port,
+        user,
+        password,
+        database,
+    } = roles;
+    let mut config = tokio_postgres::Config::new();
+    config.host(address.to_string()).port(*port).user(user).dbname(database);
+    if let Some(password) = password {
+        config.password(password);
+    }
+    match tokio::time::timeout(ROLE_TIMEOUT, ask_postgres(&config)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("nothing within {} s", ROLE_TIMEOUT.as_secs())),
+    }
+}
+
+/// The role of that server. `connect_timeout` would not cover a server that accepts and hangs, so the caller
+/// bounds the whole.
+async fn ask_postgres(config: &tokio_postgres::Config) -> Result<Role, String> {
+    let connected = config.connect(tokio_postgres::NoTls).await;
+    let (client, connection) = connected.map_err(|error| in_full(&error))?;
+    let connection = tokio::spawn(connection);
+    let answer = client.simple_query("select pg_is_in_recovery()").await;
+    connection.abort();
+    let rows = answer.map_err(|error| in_full(&error))?;
+    let row = rows.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    match row {
+        Some("t") => Ok(Role::Standby),
+        Some("f") => Ok(Role::Primary),
+        other => Err(format!("pg_is_in_recovery() answered {other:?}")),
+    }
+}
+
+/// The driver keeps what the server or the kernel said in the source of its errors.
+fn in_full(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::fault::test_double::{self, Disobedience, FakeSystem};
+
+    fn replicas(ids: &[(&str, u32)]) -> Target {
+        Target::Replicas(
+            ids.iter()
+                .map(|(service, index)| ReplicaId {
+                    service: (*service).to_owned(),
+                    index: *index,
+                })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_replica_in_both_lists_is_named_where_it_stands() {
+        let from = [replicas(&[("db", 1)])];
+        let to = [replicas(&[("api", 1)]), replicas(&[("db", 1), ("db", 2)])];
+        let problems = overlaps(&from, &to);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "to[1]");
+        assert!(
+            problems[0].message.starts_with("db-1 is in both"),
+            "{}",
+            problems[0].message
+        );
+    }
+
+    #[test]
+    fn the_same_role_overlaps_and_another_role_does_not() {
+        let role = |role| Target::Role {
+            group: "database".to_owned(),
+            role,
+            members: Vec::new(),
+        };
+        assert_eq!(overlaps(&[role(Role::Primary)], &[role(Role::Primary)]).len(), 1);
+        assert!(overlaps(&[role(Role::Primary)], &[role(Role::Standby)]).is_empty());
+    }
+
+    #[derive(Clone, Copy)]
+    enum Server {
+        InRecovery(bool),
+        Silent,
+        Absent,
+    }
+
+    /// Listens as PostgreSQL does, as far as one question goes.
+    async fn serve(listener: TcpListener, server: Server) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if let Server::InRecovery(in_recovery) = server {
+                let mut question = [0; 512];
+                let _start_up = stream.read(&mut question).await.unwrap();
+                // Authenticated, and ready for a query.
+                stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+                let _query = stream.read(&mut question).await.unwrap();
+                // One column of type bool, one row, done, ready again.
+                let column = b"T\0\0\0\x1a\0\x01c\0\0\0\0\0\0\0\0\0\0\x10\0\x01\xff\xff\xff\xff\0\0";
+                stream.write_all(column).await.unwrap();
+                let row = [
+                    b"D\0\0\0\x0b\0\x01\0\0\0\x01".as_slice(),
+                    if in_recovery { b"t" } else { b"f" },
+                ]
+                .concat();
+                stream.write_all(&row).await.unwrap();
+                stream.write_all(b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I").await.unwrap();
+            }
+            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        }
+    }
+
+    /// Who has that role in a group of two such servers.
+    async fn ask(servers: [Server; 2], role: Role) -> Result<Vec<ReplicaId>, FaultError> {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let net = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut agents = [(Ipv4Addr::LOCALHOST, None); 2];
+        for ((host, agent), server) in (1..).zip(&mut agents).zip(servers) {
+            agent.0 = Ipv4Addr::new(127, 253, net, host);
+            if !matches!(server, Server::Absent) {
+                let listener = TcpListener::bind((agent.0, test_double::POSTGRES_PORT)).await.unwrap();
+                tokio::spawn(serve(listener, server));
+            }
+        }
+        let system = FakeSystem::new(Disobedience::default(), agents);
+        let members = vec![test_double::id(1), test_double::id(2)];
+        resolve(
+            &*system,
+            &[Target::Role {
+                group: "database".to_owned(),
+                role,
+                members,
+            }],
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_role_is_whoever_says_so_now() {
+        let servers = [Server::InRecovery(true), Server::InRecovery(false)];
+        assert_eq!(ask(servers, Role::Primary).await.unwrap(), [test_double::id(2)]);
+        assert_eq!(ask(servers, Role::Standby).await.unwrap(), [test_double::id(1)]);
+        let one_left = [Server::Absent, Server::InRecovery(false)];
+        assert_eq!(ask(one_left, Role::Primary).await.unwrap(), [test_double::id(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_role_that_nobody_has_is_an_error_with_what_each_said() {
+        let error = ask([Server::InRecovery(true), Server::Absent], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("no primary among api-1, api-2: api-1 is standby; api-2 did not answer"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_hangs_does_not_hang_the_run() {
+        let error = ask([Server::Silent, Server::InRecovery(true)], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("api-1 did not answer (nothing within 2 s)"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_primaries_are_not_a_target() {
+        let error = ask([Server::InRecovery(false); 2], Role::Primary)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("there is more than one"), "{error}");
+    }
+
+    #[test]
+    fn clones_of_a_memory_share_it() {
+        let acted = Acted::default();
+        let id = ReplicaId {
+            service: "api".to_owned(),
+            index: 1,
+        };
+        acted.clone().remember("targets", std::slice::from_ref(&id));
+        assert_eq!(acted.list("targets"), [id]);
+        assert!(acted.list("from").is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! A system whose processes obey, or do not, so that receipts can be seen to be refused.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::sync::broadcast;
+
+use super::{FaultContext, Patience};
+use crate::plan::{ReplicaId, Target};
+use crate::system::definition::SystemDefinition;
+use crate::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+
+/// What a replica of the double does wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Disobedience {
+    /// It is told to halt, the engine says that it did, and it goes on.
+    pub goes_on: bool,
+    /// It is set going again and stays as it is.
+    pub stays_down: bool,
+    /// Frozen, it answers all the same.
+    pub answers_frozen: bool,
+    /// It runs again and is never ready.
+    pub never_ready: bool,
+    /// The engine refuses to halt it.
+    pub refuses: bool,
+}
+
+/// Where the double's replicas would answer for their role.
+pub(super) const POSTGRES_PORT: u16 = 15_432;
+
+/// The double.
+pub(super) struct FakeSystem {
+    replicas: Vec<Replica>,
+    definition: SystemDefinition,
+    state: Mutex<State>,
+    disobedience: Disobedience,
+}
+
+#[derive(Default)]
+struct State {
+    processes: BTreeMap<ReplicaId, ProcessState>,
+    was_halted: bool,
+    /// What was asked, in order: `kill api-1`, `arm 7 Start api-1`.
+    asked: Vec<String>,
+}
+
+pub(super) fn id(index: u32) -> ReplicaId {
+    ReplicaId {
+        service: "api".to_owned(),
+        index,
+    }
+}
+
+pub(super) fn targets(indices: &[u32]) -> Vec<Target> {
+    vec![Target::Replicas(indices.iter().map(|index| id(*index)).collect())]
+}
+
+impl FakeSystem {
+    /// Two replicas of `api` that answer HTTP, at these addresses and with these agents.
+    pub(super) fn new(disobedience: Disobedience, agents: [(Ipv4Addr, Option<SocketAddr>); 2]) -> Arc<Self> {
+        let definition = json!({
+            "name": "double", "title": "Test double", "operations": {},
+            "groups": {"database": {"services": ["api"], "roles": {"postgres": {
+                "port": POSTGRES_PORT, "user": "nightmail", "password": null, "database": "postgres",
+            }}}},
+            "services": {"api": {"ready": {"http": {"port": 80, "path": "/"}}}},
+        });
+        let replica = |(index, (address, agent)): (u32, _)| Replica {
+            id: id(index),
+            address,
+            agent,
+        };
+        let replicas: Vec<Replica> = (1..).zip(agents).map(replica).collect();
+        let processes = replicas
+            .iter()
+            .map(|replica| (replica.id.clone(), ProcessState::Running))
+            .collect();
+        Arc::new(Self {
+            replicas,
+            definition: serde_json::from_value(definition).expect("the double's definition is well-formed"),
+            state: Mutex::new(State {
+                processes,
+                ..State::default()
+            }),
+            disobedience,
+        })
+    }
+
+    pub(super) fn without_agents(disobedience: Disobedience) -> Arc<Self> {
+        Self::new(
+            disobedience,
+            [(Ipv4Addr::new(10, 0, 0, 1), None), (Ipv4Addr::new(10, 0, 0, 2), None)],
+        )
+    }
+
+    /// A context for fault 7 that does not wait long.
+    pub(super) fn context(self: &Arc<Self>) -> FaultContext {
+        let short = Duration::from_millis(100);
+        let patience = Patience {
+            halted: short,
+            stopped: short,
+            ready: short,
+            cut: short,
+            open: short,
+        };
+        let context = FaultContext::new(self.clone(), 7, Duration::from_secs(60), 1);
+        FaultContext { patience, ..context }
+    }
+
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    pub(super) fn set(&self, id: &ReplicaId, process: ProcessState) {
+        self.state.lock().unwrap().processes.insert(id.clone(), process);
+    }
+
+    fn halt(&self, word: &str, id: &ReplicaId, process: ProcessState) -> Result<(), EngineError> {
+        let mut state = self.state.lock().unwrap();
+        state.asked.push(format!("{word} {id}"));
+        state.was_halted = true;
+        if self.disobedience.refuses {
+            return Err(EngineError::Refused {
+                action: format!("{word} {id}"),
+                reason: "no".to_owned(),
+            });
+        }
+        if !self.disobedience.goes_on {
+            state.processes.insert(id.clone(), process);
+        }
+        Ok(())
+    }
+
+    fn revert(&self, word: &str, id: &ReplicaId) -> Result<(), EngineError> {
+        let mut state = self.state.lock().unwrap();
+        state.asked.push(format!("{word} {id}"));
+        if !self.disobedience.stays_down {
+            state.processes.insert(id.clone(), ProcessState::Running);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RunningSystem for FakeSystem {
+    fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    fn definition(&self) -> &SystemDefinition {
+        &self.definition
+    }
+
+    async fn kill(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        self.halt("kill", id, ProcessState::Exited)
+    }
+
+    async fn stop(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        self.halt("stop", id, ProcessState::Exited)
+    }
+
+    async fn start(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        self.revert("start", id)
+    }
+
+    async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        self.halt("pause", id, ProcessState::Paused)
+    }
+
+    async fn unpause(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        self.revert("unpause", id)
+    }
+
+    async fn state(&self, id: &ReplicaId) -> Result<ProcessState, EngineError> {
+        self.replica(id)?;
+        Ok(self.state.lock().unwrap().processes[id])
+    }
+
+    async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
+        let (process, was_halted) = {
+            let state = self.state.lock().unwrap();
+            (state.processes[id], state.was_halted)
+        };
+        match process {
+            ProcessState::Running => Ok(!(was_halted && self.disobedience.never_ready)),
+            ProcessState::Paused if self.disobedience.answers_frozen => Ok(true),
+            // As a connection to a frozen process: made by the kernel, and never answered.
+            ProcessState::Paused => std::future::pending().await,
+            ProcessState::Exited => Ok(false),
+        }
+    }
+
+    async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {
+        let asked = format!("arm {fault} {undo:?} {id} {}s", ttl.as_secs());
+        self.state.lock().unwrap().asked.push(asked);
+        Ok(())
+    }
+
+    async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError> {
+        self.state.lock().unwrap().asked.push(format!("disarm {fault}"));
+        Ok(())
+    }
+
+    fn log_lines(&self) -> broadcast::Receiver<LogLine> {
+        broadcast::channel(1).1
+    }
+
+    async fn down(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn keep(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

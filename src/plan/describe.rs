@@ -1,0 +1,315 @@
+//! A plan in words, for `nightmail plan`: what would be done, to whom, for how long, and what would be asked.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::timeline::timeline;
+use super::{Arrivals, ControlChange, Measure, Plan, PlannedFault, Probe, Role, Target, Trigger};
+use crate::duration::{DurationMs, Rate};
+use crate::system::definition::Unit;
+
+/// The plan in words, several lines.
+pub fn render(plan: &Plan) -> String {
+    let mut text = String::new();
+    head(&mut text, plan);
+    load(&mut text, plan);
+    heading(&mut text, "Timeline");
+    text.push_str(&timeline(plan));
+    faults(&mut text, plan);
+    assertions(&mut text, plan);
+    controls(&mut text, plan);
+    settings(&mut text, plan);
+    text
+}
+
+fn heading(text: &mut String, heading: &str) {
+    let _ = write!(text, "\n{heading}\n");
+}
+
+fn line(text: &mut String, line: impl AsRef<str>) {
+    let _ = writeln!(text, "  {}", line.as_ref());
+}
+
+fn head(text: &mut String, plan: &Plan) {
+    let info = &plan.experiment;
+    let _ = writeln!(text, "{}", info.title);
+    for described in info
+        .description
+        .lines()
+        .filter(|described| !described.trim().is_empty())
+    {
+        line(text, described.trim());
+    }
+    let tags = if info.tags.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", info.tags.join(", "))
+    };
+    line(text, format!("{}{tags}, seed {}", info.path.display(), plan.seed));
+    heading(text, "System");
+    line(text, format!("{}: {}", plan.system.name, plan.system.title));
+    let services: Vec<String> = plan
+        .replicas
+        .iter()
+        .map(|(service, replicas)| match replicas {
+            1 => service.clone(),
+            _ => format!("{service} ({replicas} replicas)"),
+        })
+        .collect();
+    line(text, services.join(", "));
+    if !plan.defects.is_empty() {
+        line(text, format!("defects switched on: {}", plan.defects.join(", ")));
+    }
+}
+
+fn load(text: &mut String, plan: &Plan) {
+    heading(text, "Load");
+    let arrivals = match plan.workload.arrivals {
+        Arrivals::Poisson => "Poisson arrivals",
+        Arrivals::Constant => "arrivals at equal gaps",
+    };
+    line(
+        text,
+        format!("{arrivals}, at most {} in flight", plan.workload.in_flight_max),
+    );
+    for (operation, rate) in &plan.workload.rates {
+        let expected = rate * plan.schedule.total_ms as f64 / 1_000.0;
+        line(text, format!("{operation} {}, about {expected:.0} in all", Rate(*rate)));
+    }
+}
+
+fn faults(text: &mut String, plan: &Plan) {
+    if plan.faults.is_empty() {
+        return;
+    }
+    heading(text, "Faults");
+    for fault in &plan.faults {
+        line(text, format!("{}. {}", fault.id + 1, fault.name));
+        line(text, format!("   {}", fault.fault.behaviour().describe()));
+        line(text, format!("   {}", when(fault)));
+    }
+    let (touched, total) = blast_radius(plan);
+    heading(text, "Blast radius");
+    line(
+        text,
+        format!("{} of {total} replicas: {}", touched.len(), list(&touched)),
+    );
+    for fault in &plan.faults {
+        for role in fault.fault.behaviour().targets().into_iter().filter_map(role) {
+            line(text, format!("{role}, found when `{}` is injected", fault.name));
+        }
+    }
+}
+
+fn when(fault: &PlannedFault) -> String {
+    let start = match &fault.trigger {
+        Trigger::At { at_ms } => format!("{} after the gate", DurationMs(*at_ms)),
+        Trigger::OnOperation {
+            operation,
+            outcome,
+            nth,
+            by_ms,
+        } => format!(
+            "at {operation} number {nth} that ends {}, by {} after the gate",
+            format!("{outcome:?}").to_lowercase(),
+            DurationMs(*by_ms)
+        ),
+        Trigger::OnLog {
+            service,
+            matches,
+            nth,
+            by_ms,
+        } => format!(
+            "at line number {nth} of {service}'s log that matches `{matches}`, by {} after the gate",
+            DurationMs(*by_ms)
+        ),
+    };
+    let (lasts, ttl) = (DurationMs(fault.for_ms), DurationMs(fault.ttl_ms));
+    format!("{start}, for {lasts}; heals by itself after {ttl} whatever happens")
+}
+
+/// The replicas that faults may touch, and how many there are. Of a role every member counts, since any may have it.
+fn blast_radius(plan: &Plan) -> (BTreeSet<String>, u32) {
+    let touched = plan
+        .faults
+        .iter()
+        .flat_map(|fault| fault.fault.behaviour().targets())
+        .flat_map(|target| match target {
+            Target::Replicas(replicas) => replicas,
+            Target::Role { members, .. } => members,
+        })
+        .map(ToString::to_string)
+        .collect();
+    (touched, plan.replicas.values().sum())
+}
+
+fn role(target: &Target) -> Option<String> {
+    match target {
+        Target::Replicas(_) => None,
+        Target::Role { group, role, .. } => Some(match role {
+            Role::Primary => format!("the primary of {group}"),
+            Role::Standby => format!("the standbys of {group}"),
+        }),
+    }
+}
+
+fn assertions(text: &mut String, plan: &Plan) {
+    heading(text, "Must hold");
+    line(
+        text,
+        format!("before the first fault, and again at the end: {}", plan.gate.title),
+    );
+    for described in &plan.gate.probes {
+        line(text, format!("   {}", probe(plan, described)));
+    }
+    if !plan.during.is_empty() {
+        line(text, "while faults last:");
+        for described in &plan.during {
+            line(text, format!("   {}", probe(plan, described)));
+        }
+    }
+    if let Some(recovery) = &plan.recovery {
+        let (within, stable) = (DurationMs(recovery.within_ms), DurationMs(recovery.stable_for_ms));
+        line(
+            text,
+            format!("recovery: within {within} of the last heal, lasting {stable}"),
+        );
+    }
+    if !plan.invariants.is_empty() {
+        line(text, format!("invariants: {}", plan.invariants.join(", ")));
+    }
+    let tolerated = &plan.tolerate;
+    match (tolerated.data_loss_operations, tolerated.data_loss_time_ms) {
+        (0, 0) => line(text, "no loss is tolerated"),
+        (operations, time_ms) => line(
+            text,
+            format!("tolerated loss: {operations} operations, {}", DurationMs(time_ms)),
+        ),
+    }
+}
+
+fn probe(plan: &Plan, probe: &Probe) -> String {
+    let quantile = |permille: u32| match permille {
+        1_000 => "max".to_owned(),
+        permille => format!("p{}", f64::from(permille) / 10.0),
+    };
+    let duration = |bound: &super::Bound| {
+        let number = DurationMs(bound.value as u64).to_string();
+        bound.to_string().replace(&bound.value.to_string(), &number)
+    };
+    let measured = match &probe.measure {
+        Measure::SuccessRate { operation } => format!("success rate of {operation} {}%", probe.tolerance),
+        Measure::Latency {
+            operation,
+            quantile_permille,
+        } => format!(
+            "{} of {operation} {}",
+            quantile(*quantile_permille),
+            duration(&probe.tolerance)
+        ),
+        Measure::Metric {
+            metric,
+            quantile_permille,
+        } => {
+            let unit = plan
+                .system
+                .metrics
+                .get(metric)
+                .map(|metric| metric.unit)
+                .unwrap_or_default();
+            let bound = match unit {
+                Unit::Count => probe.tolerance.to_string(),
+                Unit::Ms => duration(&probe.tolerance),
+            };
+            format!("{} of {metric} {bound}", quantile(*quantile_permille))
+        }
+    };
+    format!("{} ({measured})", probe.name)
+}
+
+fn controls(text: &mut String, plan: &Plan) {
+    if plan.negative_controls.is_empty() {
+        return;
+    }
+    heading(text, "Negative controls, run by `nightmail prove`");
+    for control in &plan.negative_controls {
+        let what = match &control.change {
+            ControlChange::Defect(defect) => plan.system.defects.get(defect).map(|defect| defect.title.clone()),
+            ControlChange::With { .. } => None,
+        };
+        let what = what.map(|title| format!(" ({title})")).unwrap_or_default();
+        line(text, format!("{}{what} must fail `{}`", control.name, control.fails));
+    }
+}
+
+fn settings(text: &mut String, plan: &Plan) {
+    if !plan.configuration.is_empty() {
+        heading(text, "Configuration");
+        for (name, value) in &plan.configuration {
+            line(text, format!("{name}: {}", redact(name, value)));
+        }
+    }
+    if plan.environment.values().any(|variables| !variables.is_empty()) {
+        heading(text, "Environment over the Compose file's");
+        for (service, variables) in &plan.environment {
+            for (name, value) in variables {
+                line(text, format!("{service}: {name}={}", redact(name, value)));
+            }
+        }
+    }
+}
+
+/// The value, unless its name, or a password within a URL, says that it is a secret.
+pub fn redact(name: &str, value: &str) -> String {
+    const SECRET: [&str; 9] = [
+        "password",
+        "passwd",
+        "pass",
+        "secret",
+        "token",
+        "key",
+        "credential",
+        "credentials",
+        "auth",
+    ];
+    let name = name.to_lowercase();
+    if name
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| SECRET.contains(&word))
+    {
+        return "(redacted)".to_owned();
+    }
+    let userinfo = value.find("://").and_then(|scheme| {
+        let rest = &value[scheme + 3..];
+        let end = rest.find('/').unwrap_or(rest.len());
+        let at = rest[..end].rfind('@')?;
+        let colon = rest[..at].find(':')?;
+        Some((scheme + 3 + colon + 1, scheme + 3 + at))
+    });
+    match userinfo {
+        Some((start, end)) => format!("{}(redacted){}", &value[..start], &value[end..]),
+        None => value.to_owned(),
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redact;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(redact("POSTGRES_PASSWORD", "hunter2"), "(redacted)");
+        assert_eq!(redact("api-token", "hunter2"), "(redacted)");
+        assert_eq!(
+            redact("DATABASE", "postgres://app:hunter2@db/postage"),
+            "postgres://app:(redacted)@db/postage"
+        );
+        assert_eq!(redact("MONKEY", "see http://api:8080/"), "see http://api:8080/");
+        assert_eq!(redact("RATE", "5"), "5");
+    }
+}

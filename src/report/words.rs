@@ -1,0 +1,354 @@
+//! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
+
+use super::text::{clean, count, duration, list, plural};
+use crate::event::Phase;
+use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
+use crate::system::definition::Unit;
+use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
+
+/// Said wherever the command that runs an experiment again is shown.
+pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not the timing of the system under test: a race may need several runs to show again.";
+
+/// How the operations are counted, said under the figures.
+pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at which its customer arrived (its intended time), and its latency counts from \
+     there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
+     to have had no effect, dropped arrivals included) count against it.";
+
+/// `pass`, `fail`, `inconclusive`.
+pub(super) fn judgement(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Pass => "pass",
+        Judgement::Inconclusive => "inconclusive",
+        Judgement::Fail => "fail",
+    }
+}
+
+/// What a run came to: its judgement, or why there is none.
+pub(super) fn outcome(verdict: &Verdict) -> &'static str {
+    match (verdict.status, verdict.verdict) {
+        (Status::Completed, judged) | (_, judged @ Judgement::Fail) => judgement(judged),
+        (Status::Aborted, _) => "aborted",
+        (Status::Interrupted, _) => "interrupted",
+    }
+}
+
+/// What kind of assertion it is, in two words at most.
+pub(super) fn kind(kind: AssertionKind) -> &'static str {
+    match kind {
+        AssertionKind::Gate => "gate",
+        AssertionKind::SteadyStateAfter => "steady after",
+        AssertionKind::During => "during",
+        AssertionKind::Recovery => "recovery",
+        AssertionKind::Backlog => "backlog",
+        AssertionKind::Invariant => "invariant",
+        AssertionKind::NonVacuous => "non-vacuous",
+        AssertionKind::Receipt => "receipt",
+        AssertionKind::Generator => "generator",
+    }
+}
+
+/// What such an assertion asks, for readers who see it for the first time.
+pub(super) fn kind_meaning(kind: AssertionKind) -> &'static str {
+    match kind {
+        AssertionKind::Gate => "normal before the first fault",
+        AssertionKind::SteadyStateAfter => "normal again after recovery",
+        AssertionKind::During => "kept while faults lasted",
+        AssertionKind::Recovery => "recovered within its time",
+        AssertionKind::Backlog => "piled-up work was worked off",
+        AssertionKind::Invariant => "safety, over every operation and the final reads",
+        AssertionKind::NonVacuous => "every kind of operation succeeded at least once",
+        AssertionKind::Receipt => "the fault was seen to bite and seen to heal",
+        AssertionKind::Generator => "the load kept its schedule",
+    }
+}
+
+/// A phase, in a few words.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Images => "images",
+        Phase::Up => "system up",
+        Phase::Gate => "gate: load, is it steady?",
+        Phase::Method => "method: load, faults act",
+        Phase::Recovery => "recovery: load, no faults",
+        Phase::Drain => "drain: load has ended",
+        Phase::Reads => "final reads",
+        Phase::Down => "system down",
+        Phase::Judge => "judging the history",
+    }
+}
+
+/// A phase in one word.
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Images => "images",
+        Phase::Up => "up",
+        Phase::Gate => "gate",
+        Phase::Method => "method",
+        Phase::Recovery => "recovery",
+        Phase::Drain => "drain",
+        Phase::Reads => "reads",
+        Phase::Down => "down",
+        Phase::Judge => "judge",
+    }
+}
+
+/// The answer to the experiment's claim, in one sentence.
+pub(super) fn answer(verdict: &Verdict) -> String {
+    let total = verdict.assertions.len() as u64;
+    match outcome(verdict) {
+        "aborted" => format!("Not answered: the run was aborted{}.", because(verdict)),
+        "interrupted" => format!("Not answered: the run was interrupted{}.", because(verdict)),
+        "pass" => format!("Yes: {} held{}.", all(total), recovery_clause(verdict)),
+        "fail" => format!(
+            "No: {}{}.",
+            named(verdict, Judgement::Fail, "did not hold"),
+            in_doubt(verdict)
+        ),
+        _ => match verdict
+            .assertions
+            .iter()
+            .any(|a| a.finding.verdict == Judgement::Inconclusive)
+        {
+            true => format!(
+                "It cannot be said: {}.",
+                named(verdict, Judgement::Inconclusive, "could not be judged")
+            ),
+            false => format!("It cannot be said{}.", because(verdict)),
+        },
+    }
+}
+
+fn all(total: u64) -> String {
+    match total {
+        1 => "the one assertion".to_owned(),
+        total => format!("all {} assertions", count(total)),
+    }
+}
+
+fn in_doubt(verdict: &Verdict) -> String {
+    let is_doubt = |assertion: &&Assertion| assertion.finding.verdict == Judgement::Inconclusive;
+    match verdict.assertions.iter().filter(is_doubt).count() as u64 {
+        0 => String::new(),
+        number => format!("; {} could not be judged", count(number)),
+    }
+}
+
+fn because(verdict: &Verdict) -> String {
+    let first_line = verdict.problem.as_deref().and_then(|problem| problem.lines().next());
+    first_line.map_or_else(String::new, |line| format!(": {}", clean(line).trim_end_matches('.')))
+}
+
+fn named(verdict: &Verdict, judged: Judgement, what: &str) -> String {
+    const NAMES_MAX: usize = 4;
+    let mut names: Vec<String> = Vec::new();
+    let mut number = 0;
+    for assertion in verdict.assertions.iter().filter(|a| a.finding.verdict == judged) {
+        number += 1;
+        let name = clean(&assertion.name);
+        if names.len() < NAMES_MAX && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if number == 0 {
+        return format!("the run as a whole {what}{}", because(verdict));
+    }
+    let total = plural(verdict.assertions.len() as u64, "assertion");
+    let more = if number > names.len() { " among them" } else { "" };
+    format!("{} of {total} {what} ({}{more})", count(number as u64), list(&names))
+}
+
+fn recovery_clause(verdict: &Verdict) -> String {
+    if verdict.faults.is_empty() {
+        return ", without any fault".to_owned();
+    }
+    let recovery = &verdict.recovery;
+    match (recovery.disruption_ms, recovery.recovery_time_ms) {
+        (Some(disruption), Some(time)) if disruption > 0.0 => format!(
+            "; customers noticed for {}, and service was back {} after the last fault had healed",
+            duration(disruption),
+            duration(time)
+        ),
+        _ => "; service never left its tolerance".to_owned(),
+    }
+}
+
+/// A figure with its meaning.
+pub(super) struct Figure {
+    /// Its name in `verdict.json`'s terms.
+    pub name: &'static str,
+    /// The number with its unit.
+    pub value: String,
+    /// How it is counted.
+    pub meaning: &'static str,
+}
+
+/// The recovery figures, or nothing where no fault was planned.
+pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
+    if verdict.faults.is_empty() {
+        return Vec::new();
+    }
+    let recovery = &verdict.recovery;
+    let time = |measured: Option<f64>, none: &str| match (measured, recovery.censored) {
+        (Some(ms), false) => duration(ms),
+        (Some(ms), true) => format!("more than {}", duration(ms)),
+        (None, true) => "not over when the load ended".to_owned(),
+        (None, false) => none.to_owned(),
+    };
+    let mut figures = vec![
+        Figure {
+            name: "recovery time",
+            value: time(recovery.recovery_time_ms, "not measured"),
+            meaning: "from the last heal to the start of the good time that then lasted",
+        },
+        Figure {
+            name: "disruption",
+            value: time(recovery.disruption_ms, "none"),
+            meaning: "from the first effect of a fault to the same moment, if customers noticed at all",
+        },
+        Figure {
+            name: "data loss",
+            value: data_loss(verdict),
+            meaning: "operations that were acknowledged and are gone",
+        },
+    ];
+    if let Some(drained) = recovery.backlog_drained_ms {
+        figures.push(Figure {
+            name: "backlog drained",
+            value: duration(drained),
+            meaning: "from the last heal to the moment piled-up work was worked off",
+        });
+    }
+    if recovery.metastable {
+        figures.push(Figure {
+            name: "metastable",
+            value: "yes".to_owned(),
+            meaning: "still degraded to the end, at unchanged load, though every fault had healed",
+        });
+    }
+    figures
+}
+
+fn data_loss(verdict: &Verdict) -> String {
+    let recovery = &verdict.recovery;
+    let operations = plural(recovery.data_loss_operations, "operation");
+    match recovery.data_loss_time_ms {
+        Some(age) if recovery.data_loss_operations > 0 => format!(
+            "{operations}, the oldest {} old when the first fault took effect",
+            duration(age)
+        ),
+        _ => operations,
+    }
+}
+
+/// Assertions as a reader wants them: what failed, what is in doubt, what held.
+pub(super) fn by_gravity(assertions: &[Assertion]) -> Vec<&Assertion> {
+    let mut sorted: Vec<&Assertion> = assertions.iter().collect();
+    sorted.sort_by_key(|assertion| std::cmp::Reverse(assertion.finding.verdict));
+    sorted
+}
+
+/// Evidence to show, and how many lines are left out.
+pub(super) fn evidence(assertion: &Assertion, lines_max: usize) -> (Vec<String>, usize) {
+    let all = &assertion.finding.evidence;
+    let shown = all.iter().take(lines_max).map(|line| clean(line)).collect();
+    (shown, all.len().saturating_sub(lines_max))
+}
+
+/// A bound with its unit.
+pub(super) fn bound(plan: &Plan, probe: &Probe) -> String {
+    let unit = match &probe.measure {
+        Measure::SuccessRate { .. } => " %",
+        Measure::Latency { .. } => " ms",
+        Measure::Metric { metric, .. } => match plan.system.metrics.get(metric).map(|definition| definition.unit) {
+            Some(Unit::Ms) => " ms",
+            _ => "",
+        },
+    };
+    format!("{}{unit}", probe.tolerance)
+}
+
+/// What a probe measures.
+pub(super) fn measure(measure: &Measure) -> String {
+    match measure {
+        Measure::SuccessRate { operation } => format!("success rate of {}", clean(operation)),
+        Measure::Latency {
+            operation,
+            quantile_permille,
+        } => format!("{} latency of {}", quantile(*quantile_permille), clean(operation)),
+        Measure::Metric {
+            metric,
+            quantile_permille,
+        } => format!("{} of {}", quantile(*quantile_permille), clean(metric)),
+    }
+}
+
+fn quantile(permille: u32) -> String {
+    match permille {
+        1_000 => "maximum".to_owned(),
+        permille => format!("p{}", super::text::trim(f64::from(permille) / 10.0, 1)),
+    }
+}
+
+/// When a fault was to start.
+pub(super) fn trigger(trigger: &Trigger) -> String {
+    match trigger {
+        Trigger::At { at_ms } => format!("{} after the gate", duration(*at_ms as f64)),
+        Trigger::OnOperation {
+            operation,
+            outcome,
+            nth,
+            ..
+        } => format!(
+            "at {} number {} that ended `{}`",
+            clean(operation),
+            count(*nth),
+            format!("{outcome:?}").to_lowercase()
+        ),
+        Trigger::OnLog {
+            service, matches, nth, ..
+        } => format!(
+            "at line number {} of {}'s log that matches `{}`",
+            count(*nth),
+            clean(service),
+            clean(matches)
+        ),
+    }
+}
+
+/// How arrivals are spaced.
+pub(super) fn arrivals(arrivals: Arrivals) -> &'static str {
+    match arrivals {
+        Arrivals::Poisson => "Poisson (independent customers)",
+        Arrivals::Constant => "constant (equal gaps)",
+    }
+}
+
+/// What makes a negative control unsafe.
+pub(super) fn control(plan: &Plan, control: &NegativeControl) -> String {
+    match &control.change {
+        ControlChange::Defect(defect) => match plan.system.defects.get(defect) {
+            Some(definition) => format!("defect {}: {}", clean(defect), clean(&definition.title)),
+            None => format!("defect {}", clean(defect)),
+        },
+        ControlChange::With { environment } => {
+            let settings: Vec<String> = environment
+                .iter()
+                .flat_map(|(service, variables)| {
+                    variables.keys().map(move |name| clean(&format!("{name} of {service}")))
+                })
+                .collect();
+            format!("other settings: {}", list(&settings))
+        }
+    }
+}
+
+/// The glyph of a judgement, and its stand-in where the terminal knows no Unicode.
+pub(super) fn glyph(judgement: Judgement, unicode: bool) -> &'static str {
+    match (judgement, unicode) {
+        (Judgement::Pass, true) => "✓",
+        (Judgement::Fail, true) => "✗",
+        (Judgement::Pass, false) => "+",
+        (Judgement::Fail, false) => "x",
+        (Judgement::Inconclusive, _) => "?",
+    }
+}

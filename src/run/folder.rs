@@ -1,0 +1,103 @@
+//! The folder of a run: `runs/<time>-<name>/`, which file is which, and how they are read back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::event::{self, Entry};
+use crate::plan::{self, Plan};
+
+/// A run's folder, made anew.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    run_id: String,
+}
+
+impl RunFolder {
+    /// Makes `<out>/<time>-<name>` and writes the plan into it. Runs that start in the same second get a number.
+    pub fn create(out: &Path, plan: &Plan) -> io::Result<Self> {
+        std::fs::create_dir_all(out)?;
+        let out = out.canonicalize()?;
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let base = format!("{time}-{}", plan.experiment.name);
+        let path = first_free(&out, &base)?;
+        std::fs::create_dir(path.join("logs"))?;
+        let json = serde_json::to_vec_pretty(plan)?;
+        std::fs::write(path.join(plan::FILE), json)?;
+        Ok(Self { path, run_id: run_id() })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unique on this machine, and fit for names of containers and idempotency keys: lower-case letters and digits.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The file of the history.
+    pub fn history(&self) -> PathBuf {
+        self.path.join(crate::history::FILE)
+    }
+
+    /// The file of the events.
+    pub fn events(&self) -> PathBuf {
+        self.path.join(event::FILE)
+    }
+
+    /// The folder of the replicas' logs.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+}
+
+fn first_free(out: &Path, base: &str) -> io::Result<PathBuf> {
+    for attempt in 1..1_000 {
+        let path = out.join(if attempt == 1 {
+            base.to_owned()
+        } else {
+            format!("{base}-{attempt}")
+        });
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("{}: no free name for a run", out.display()),
+    ))
+}
+
+/// Milliseconds of the clock and the process id: unique among the processes of a machine.
+fn run_id() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let ms = jiff::Timestamp::now().as_millisecond();
+    format!("{ms:x}x{:x}x{count:x}", std::process::id())
+}
+
+/// Reads a run's plan.
+pub fn read_plan(dir: &Path) -> io::Result<Plan> {
+    let path = dir.join(plan::FILE);
+    serde_json::from_slice(&std::fs::read(&path)?).map_err(|error| named(&path, error))
+}
+
+/// Reads a run's events. A last line that a killed harness left incomplete is passed over.
+pub fn read_events(dir: &Path) -> io::Result<Vec<Entry>> {
+    let path = dir.join(event::FILE);
+    let text = std::fs::read_to_string(&path)?;
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    complete
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| named(&path, error)))
+        .collect()
+}
+
+fn named(path: &Path, error: serde_json::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,161 @@
+//! Every replica's log, from its first line and across restarts: to a file, and to whoever listens.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use regex::Regex;
+use testcontainers::bollard::container::LogOutput;
+use testcontainers::bollard::query_parameters::LogsOptionsBuilder;
+use tokio::fs::File;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::sync::{Notify, broadcast};
+
+use super::redact::Redactor;
+use super::{Client, lifecycle};
+use crate::plan::ReplicaId;
+use crate::system::engine::LogLine;
+
+/// Follows one replica's log.
+pub(super) struct Follower {
+    pub(super) client: Client,
+    pub(super) container: String,
+    pub(super) replica: ReplicaId,
+    pub(super) path: PathBuf,
+    pub(super) redactor: Arc<Redactor>,
+    pub(super) listeners: broadcast::Sender<LogLine>,
+    /// A line that makes the replica ready, if the log says so.
+    pub(super) ready: Option<Regex>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a follower and its replica tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The log has shown the line since the last start.
+    pub(super) seen_ready: AtomicBool,
+    /// The container was started again.
+    pub(super) started: Notify,
+    /// The container is about to be removed: the end of its log is the end.
+    pub(super) ending: AtomicBool,
+    /// When the container was started last, as the log's own clock says: earlier lines do not make it ready.
+    pub(super) ready_after: Mutex<String>,
+}
+
+impl Follower {
+    /// Follows until the system is taken down. A log that cannot be written does not end a run.
+    pub(super) async fn follow(self) {
+        let Ok(file) = File::create(&self.path).await else {
+            return;
+        };
+        let mut file = BufWriter::new(file);
+        // Docker repeats the whole log whenever it is followed anew.
+        let mut last = String::new();
+        loop {
+            self.read(&mut file, &mut last).await;
+            if file.flush().await.is_err() || self.shared.ending.load(Ordering::Acquire) {
+                return;
+            }
+            if !self.wait_for_start().await {
+                return;
+            }
+        }
+    }
+
+    /// Reads until the container's process ends.
+    async fn read(&self, file: &mut BufWriter<File>, last: &mut String) {
+        let options = LogsOptionsBuilder::new()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .build();
+        let mut frames = self.client.logs(&self.container, Some(options)).ready_chunks(64);
+        let mut partial = (String::new(), String::new());
+        // Two streams are stamped apart, so lines may come a little out of order: only the repetition is skipped.
+        let repeated_until = last.clone();
+        while let Some(chunk) = frames.next().await {
+            for frame in chunk.into_iter().flatten() {
+                let (buffer, message) = match &frame {
+                    LogOutput::StdErr { message } => (&mut partial.1, message),
+                    LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                        (&mut partial.0, message)
+                    }
+                };
+                let text = String::from_utf8_lossy(message);
+                let (stamp, text) = text.split_once(' ').unwrap_or(("", &text));
+                if !stamp.is_empty() && stamp <= repeated_until.as_str() {
+                    continue;
+                }
+                if stamp > last.as_str() {
+                    stamp.clone_into(last);
+                }
+                // Docker splits long lines; only the last piece has the line's end.
+                buffer.push_str(text);
+                if buffer.ends_with('\n') {
+                    let line = std::mem::take(buffer);
+                    self.line(file, stamp, line.trim_end_matches(['\n', '\r'])).await;
+                }
+            }
+            // Lines that came together are written together, and none waits for the next.
+            let _ = file.flush().await;
+        }
+        for (buffer, stamp) in [(partial.0, &*last), (partial.1, &*last)] {
+            if !buffer.is_empty() {
+                self.line(file, stamp, &buffer).await;
+            }
+        }
+    }
+
+    async fn line(&self, file: &mut BufWriter<File>, stamp: &str, line: &str) {
+        let line = self.redactor.redact(line);
+        if self.ready.as_ref().is_some_and(|ready| ready.is_match(&line))
+            && stamp > self.shared.ready_after.lock().expect("no holder panics").as_str()
+        {
+            self.shared.seen_ready.store(true, Ordering::Release);
+        }
+        let _ = file.write_all(line.as_bytes()).await;
+        let _ = file.write_all(b"\n").await;
+        // Nobody may be listening.
+        let _ = self.listeners.send(LogLine {
+            replica: self.replica.clone(),
+            line: line.into(),
+        });
+    }
+
+    /// Waits until the container runs again, by our doing or by Docker's. False when it never will.
+    async fn wait_for_start(&self) -> bool {
+        const POLL: Duration = Duration::from_millis(100);
+        loop {
+            // Either way the state decides.
+            let _ = tokio::time::timeout(POLL, self.shared.started.notified()).await;
+            if self.shared.ending.load(Ordering::Acquire) {
+                return false;
+            }
+            match lifecycle::inspect(&self.client, &self.container).await {
+                Ok(state) if state.running.unwrap_or(false) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// Now, in the form of Docker's stamps, so that texts compare as times do.
+pub(super) fn stamp_now() -> String {
+    format!("{:.9}", jiff::Timestamp::now())
+}
+
+/// The last lines that a container has written.
+pub(super) async fn tail(client: &Client, container: &str, redactor: &Redactor) -> Vec<String> {
+    const LINES: &str = "20";
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(LINES).build();
+    let mut frames = client.logs(container, Some(options));
+    let mut text = String::new();
+    while let Some(Ok(frame)) = frames.next().await {
+        text.push_str(&String::from_utf8_lossy(&frame.into_bytes()));
+    }
+    text.lines().map(|line| redactor.redact(line.trim_end())).collect()
+}

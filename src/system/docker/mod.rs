@@ -1,0 +1,140 @@
+//! The engine that runs systems on Docker, through testcontainers and, for what that lacks, its `bollard`.
+//!
+//! Every replica is a *pod*: a holder container with the replica's fixed address and names, and the replica's own
+//! container within the holder's network namespace, so that the address outlives a kill, and so that an agent (which is
+//! the holder then) stands where the replica's packets pass.
+//!
+//! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
+//!
+//! `images` makes images, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
+//! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `owner` tells whose they are, `gc` and `doctor` look at all.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use testcontainers::bollard;
+
+use crate::event::Events;
+use crate::system::cache;
+use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest};
+
+mod bring_up;
+mod build;
+mod context;
+mod doctor;
+mod gc;
+mod holder;
+mod images;
+mod labels;
+mod lifecycle;
+mod logs;
+mod network;
+mod owner;
+mod process;
+mod ready;
+mod redact;
+mod replica;
+mod running;
+pub(crate) mod sweep;
+mod waiting;
+
+pub use doctor::{Check, doctor};
+pub use gc::{GcReport, gc};
+pub(crate) use lifecycle::{Policy, restore_and_start, unpause};
+
+/// A connection to Docker's interface.
+pub(crate) type Client = bollard::Docker;
+
+/// The Docker engine.
+pub struct Docker {
+    client: Client,
+    /// nightmail itself: it is put into the agent's image, and runs as the reaper.
+    executable: PathBuf,
+    /// What has been prepared, by Compose file.
+    prepared: Mutex<HashMap<PathBuf, Arc<images::Prepared>>>,
+    /// As long as somebody holds this, no image is pruned.
+    _images_in_use: cache::Lock,
+}
+
+impl Docker {
+    /// Connects, and checks that Docker answers.
+    pub async fn connect() -> Result<Self, EngineError> {
+        let client = connect_client().await?;
+        let refused = |error: std::io::Error| EngineError::Refused {
+            action: "preparing the cache folder".to_owned(),
+            reason: error.to_string(),
+        };
+        Ok(Self {
+            client,
+            executable: std::env::current_exe().map_err(refused)?,
+            prepared: Mutex::default(),
+            _images_in_use: cache::lock_shared(gc::IMAGES_LOCK).map_err(refused)?,
+        })
+    }
+
+    /// Says where nightmail's own binary is, for programs that use it as a library.
+    pub fn with_executable(mut self, executable: impl Into<PathBuf>) -> Self {
+        self.executable = executable.into();
+        self
+    }
+
+    /// What `up` needs of images; prepared once for each Compose file.
+    async fn prepared(&self, request: &SystemRequest, events: &Events) -> Result<Arc<images::Prepared>, EngineError> {
+        let path = request.dir.join(&request.definition.compose);
+        let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
+        match known {
+            Some(prepared) => Ok(prepared),
+            None => {
+                let prepared = Arc::new(images::prepare(&self.client, &self.executable, &path, events).await?);
+                self.prepared
+                    .lock()
+                    .expect("no holder panics")
+                    .insert(path, prepared.clone());
+                Ok(prepared)
+            }
+        }
+    }
+}
+
+/// Connects to where `DOCKER_HOST` or the usual places say, and checks that Docker answers.
+pub(crate) async fn connect_client() -> Result<Client, EngineError> {
+    let unreachable = |reason: String| EngineError::Unreachable {
+        engine: "docker",
+        reason,
+        hint: "start Docker, or say with DOCKER_HOST where it listens; `docker version` must show a server".to_owned(),
+    };
+    let client = testcontainers::core::client::docker_client_instance()
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+    client
+        .ping()
+        .await
+        .map_err(|error| unreachable(labels::words(&error)))?;
+    Ok(client)
+}
+
+#[async_trait]
+impl Engine for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError> {
+        // What was prepared earlier may have changed since.
+        let path = request.dir.join(&request.definition.compose);
+        self.prepared.lock().expect("no holder panics").remove(&path);
+        self.prepared(request, events).await.map(|_| ())
+    }
+
+    async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError> {
+        let prepared = self.prepared(request, events).await?;
+        let system = bring_up::up(&self.client, &self.executable, &prepared, request, events).await?;
+        Ok(Arc::new(system))
+    }
+
+    async fn clean(&self, run_id: &str) -> Vec<String> {
+        sweep::run(&self.client, run_id).await
+    }
+}

@@ -1,0 +1,170 @@
+//! The replica's own container, started through testcontainers within its holder's network namespace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use testcontainers::bollard::models::{
+    HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, ResourcesUlimits, RestartPolicy,
+};
+use testcontainers::core::Healthcheck;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+use super::lifecycle::Policy;
+use super::{holder, labels};
+use crate::plan::ReplicaId;
+use crate::system::compose::{self, MountSource, Service};
+use crate::system::engine::EngineError;
+
+/// What a replica's container is made from.
+pub(super) struct ReplicaContainer<'a> {
+    pub(super) run_id: &'a str,
+    pub(super) owner: &'a str,
+    pub(super) image: &'a str,
+    pub(super) holder_id: &'a str,
+    pub(super) id: &'a ReplicaId,
+    pub(super) service: &'a Service,
+    /// The service's environment with what the run sets over it.
+    pub(super) environment: &'a BTreeMap<String, String>,
+    /// Whether Docker is to run the Compose file's health check.
+    pub(super) healthcheck: bool,
+}
+
+impl ReplicaContainer<'_> {
+    /// Creates and starts it. Gives its container's id.
+    pub(super) async fn start(&self) -> Result<String, EngineError> {
+        let refused = |reason: String| EngineError::Refused {
+            action: format!("starting {}", self.id),
+            reason,
+        };
+        let container = self
+            .request()
+            .map_err(refused)?
+            .start()
+            .await
+            .map_err(|error| refused(error.to_string()))?;
+        let id = container.id().to_owned();
+        // Its destructor would remove the container behind our back, and wait for that: removal goes by label here.
+        std::mem::forget(container);
+        Ok(id)
+    }
+
+    fn request(&self) -> Result<ContainerRequest<GenericImage>, String> {
+        let service = self.service;
+        let (name, tag) = self.image.rsplit_once(':').unwrap_or((self.image, "latest"));
+        let mut image = GenericImage::new(name, tag);
+        let mut command = service.command.clone().unwrap_or_default();
+        if let Some(entrypoint) = &service.entrypoint {
+            let (first, rest) = entrypoint
+                .split_first()
+                .ok_or("an empty `entrypoint` is not supported; leave it out to run the image's own")?;
+            image = image.with_entrypoint(first);
+            command.splice(0..0, rest.iter().cloned());
+        } else if service.command.as_ref().is_some_and(Vec::is_empty) {
+            return Err("an empty `command` is not supported; leave it out to run the image's own".to_owned());
+        }
+        let host_config = self.host_config();
+        let mut request = image
+            .with_container_name(format!("nightmail-{}-{}", self.run_id, self.id))
+            .with_labels(&service.labels)
+            .with_labels(labels::of_container(self.run_id, self.owner, self.id, "replica"))
+            .with_readonly_rootfs(service.read_only)
+            .with_startup_timeout(Duration::from_secs(120))
+            .with_host_config_modifier(move |given| {
+                *given = HostConfig {
+                    readonly_rootfs: given.readonly_rootfs,
+                    ..host_config.clone()
+                };
+            });
+        if !command.is_empty() {
+            request = request.with_cmd(command);
+        }
+        for (name, value) in self.environment {
+            request = request.with_env_var(name, value);
+        }
+        if let Some(user) = &service.user {
+            request = request.with_user(user);
+        }
+        if let Some(dir) = &service.working_dir {
+            request = request.with_working_dir(dir);
+        }
+        Ok(match (&service.healthcheck, self.healthcheck) {
+            (Some(check), true) => request.with_health_check(healthcheck(check)),
+            // Also one that is baked into the image: it would cost time and answer nobody.
+            _ => request.with_health_check(Healthcheck::none()),
+        })
+    }
+
+    /// Everything of the host configuration; testcontainers' own is replaced, since it publishes every port, which a
+    /// container within another's network namespace cannot.
+    fn host_config(&self) -> HostConfig {
+        let service = self.service;
+        let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let ulimit = |(name, soft, hard): &(String, i64, i64)| ResourcesUlimits {
+            name: Some(name.clone()),
+            soft: Some(*soft),
+            hard: Some(*hard),
+        };
+        HostConfig {
+            network_mode: Some(format!("container:{}", self.holder_id)),
+            cap_add: some(&service.cap_add),
+            cap_drop: some(&service.cap_drop),
+            security_opt: some(&service.security_opt),
+            restart_policy: Some(RestartPolicy::from(Policy::from(service.restart))),
+            log_config: Some(log_config()),
+            tmpfs: Some(service.tmpfs.clone().into_iter().collect()),
+            mounts: Some(service.mounts.iter().map(|mount| self.mount(mount)).collect()),
+            ulimits: Some(service.ulimits.iter().map(ulimit).collect()),
+            shm_size: service.shm_size_bytes.map(|bytes| bytes as i64),
+            sysctls: Some(holder::sysctls(service, false)),
+            init: service.init.then_some(true),
+            ..HostConfig::default()
+        }
+    }
+
+    fn mount(&self, mount: &compose::Mount) -> Mount {
+        let labels = MountVolumeOptions {
+            labels: Some(labels::of_run(self.run_id, self.owner)),
+            ..MountVolumeOptions::default()
+        };
+        let (source, typ, volume_options) = match &mount.source {
+            MountSource::Volume(name) => (Some(volume_name(self.run_id, name)), MountType::VOLUME, Some(labels)),
+            MountSource::Anonymous => (None, MountType::VOLUME, Some(labels)),
+            MountSource::Bind(path) => (Some(path.display().to_string()), MountType::BIND, None),
+        };
+        Mount {
+            target: Some(mount.target.clone()),
+            source,
+            typ: Some(typ),
+            read_only: Some(mount.read_only),
+            volume_options,
+            ..Mount::default()
+        }
+    }
+}
+
+/// A named volume belongs to the run.
+fn volume_name(run_id: &str, name: &str) -> String {
+    format!("nightmail-{run_id}-{name}")
+}
+
+/// The driver that lets logs be read back, whatever this Docker's default is.
+pub(super) fn log_config() -> HostConfigLogConfig {
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(HashMap::new()),
+    }
+}
+
+fn healthcheck(check: &compose::Healthcheck) -> Healthcheck {
+    let command = match check.test.split_first() {
+        Some((how, rest)) if how == "CMD-SHELL" => Healthcheck::cmd_shell(rest.join(" ")),
+        Some((_, rest)) => Healthcheck::cmd(rest),
+        None => Healthcheck::none(),
+    };
+    command
+        .with_interval(check.interval)
+        .with_timeout(check.timeout)
+        .with_retries(check.retries)
+        .with_start_period(check.start_period)
+}

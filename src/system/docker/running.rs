@@ -1,0 +1,328 @@
+//! A system that is up: acting on its replicas, and taking it down.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use testcontainers::bollard::errors::Error;
+use testcontainers::bollard::models::HealthStatusEnum;
+use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use super::bring_up::alive_lock;
+use super::lifecycle::{self, Policy};
+use super::process::Process;
+use super::redact::Redactor;
+use super::{Client, labels, logs, ready, sweep};
+use crate::plan::ReplicaId;
+use crate::reaper::Reaper;
+use crate::system::cache;
+use crate::system::definition::{Ready, SystemDefinition};
+use crate::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+
+/// A replica with all that acting on it takes.
+pub(super) struct Pod {
+    pub(super) replica: Replica,
+    pub(super) holder: String,
+    pub(super) container: String,
+    pub(super) policy: Policy,
+    pub(super) stop_signal: Option<String>,
+    pub(super) stop_grace: Duration,
+    pub(super) ready: Option<Ready>,
+    /// Whether Docker runs a health check in it.
+    pub(super) healthcheck: bool,
+    pub(super) log: Arc<logs::Shared>,
+    pub(super) redactor: Arc<Redactor>,
+    pub(super) process: Mutex<Option<Process>>,
+    /// Whether it was killed or stopped by us, and not started since.
+    pub(super) held: Mutex<bool>,
+    /// When the reaper will have ended a fault that holds, by fault.
+    pub(super) deadlines: Mutex<BTreeMap<u32, Instant>>,
+}
+
+/// A system that is up on Docker.
+pub(super) struct RunningDocker {
+    pub(super) client: Client,
+    pub(super) run_id: String,
+    pub(super) definition: SystemDefinition,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) pods: Vec<Pod>,
+    pub(super) listeners: broadcast::Sender<LogLine>,
+    pub(super) followers: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) reaper: Reaper,
+    /// Tells other processes that this run is alive.
+    pub(super) alive: Mutex<Option<cache::Lock>>,
+}
+
+impl Pod {
+    /// Looks at the process again, after the container has started.
+    pub(super) async fn refresh(&self, client: &Client) -> Result<(), Error> {
+        let pid = lifecycle::inspect(client, &self.container).await?.pid.unwrap_or(0);
+        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
+        Ok(())
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.process.lock().expect("no holder panics").clone()
+    }
+
+    /// Whether its process can be seen from here, and runs.
+    pub(super) fn runs_for_certain(&self) -> bool {
+        self.process().is_some_and(|process| !process.is_gone())
+    }
+
+    fn is_held(&self) -> bool {
+        *self.held.lock().expect("no holder panics")
+    }
+
+    fn set_held(&self, held: bool) {
+        *self.held.lock().expect("no holder panics") = held;
+    }
+
+    /// One try of its readiness.
+    pub(super) async fn is_ready(&self, client: &Client) -> Result<bool, Error> {
+        match &self.ready {
+            Some(Ready::Log { .. }) => Ok(self.log.seen_ready.load(Ordering::Acquire)),
+            Some(ready) => Ok(ready::try_once(ready, self.replica.address).await),
+            None => {
+                let state = lifecycle::inspect(client, &self.container).await?;
+                let health = state.health.and_then(|health| health.status);
+                Ok(match self.healthcheck {
+                    true => health == Some(HealthStatusEnum::HEALTHY),
+                    false => state.running.unwrap_or(false) && !state.restarting.unwrap_or(false),
+                })
+            }
+        }
+    }
+
+    /// Whether somebody else may have started it since its process ended: the reaper, when a fault's time was over, or its
+    /// restart policy, unless we hold it.
+    fn may_have_been_started(&self) -> bool {
+        let now = Instant::now();
+        let overdue = self
+            .deadlines
+            .lock()
+            .expect("no holder panics")
+            .values()
+            .any(|at| *at <= now);
+        overdue || (self.policy.restarts() && !self.is_held())
+    }
+
+    /// What its process does: asked of the kernel where it is certain, of Docker otherwise.
+    async fn state(&self, client: &Client) -> Result<ProcessState, Error> {
+        if let Some(state) = self.process().and_then(|process| process.state())
+            && (state != ProcessState::Exited || !self.may_have_been_started())
+        {
+            return Ok(state);
+        }
+        let state = lifecycle::inspect(client, &self.container).await?;
+        let pid = state.pid.unwrap_or(0);
+        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
+        Ok(match (state.running.unwrap_or(false), state.paused.unwrap_or(false)) {
+            (true, true) => ProcessState::Paused,
+            (true, false) if !state.restarting.unwrap_or(false) => ProcessState::Running,
+            _ => ProcessState::Exited,
+        })
+    }
+
+    async fn kill(&self, client: &Client) -> Result<(), Error> {
+        self.set_held(true);
+        lifecycle::hold(client, &self.container, self.policy).await?;
+        // A frozen process would not notice: Docker thaws it first.
+        let process = self
+            .process()
+            .filter(|process| process.state() == Some(ProcessState::Running));
+        if process.is_some_and(|process| process.kill()) {
+            return Ok(());
+        }
+        self.signal(client, "SIGKILL").await
+    }
+
+    async fn stop(&self, client: &Client) -> Result<(), Error> {
+        self.set_held(true);
+        lifecycle::hold(client, &self.container, self.policy).await?;
+        if self.state(client).await? == ProcessState::Exited {
+            return Ok(());
+        }
+        lifecycle::unpause(client, &self.container).await?;
+        let signal = match &self.stop_signal {
+            Some(signal) => signal.clone(),
+            None => lifecycle::stop_signal(client, &self.container).await?,
+        };
+        self.signal(client, &signal).await?;
+        let began = Instant::now();
+        while began.elapsed() < self.stop_grace {
+            if self.state(client).await? == ProcessState::Exited {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.signal(client, "SIGKILL").await
+    }
+
+    /// Nothing happens to a container that does not run.
+    async fn signal(&self, client: &Client, signal: &str) -> Result<(), Error> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match client.kill_container(&self.container, Some(options)).await {
+            Err(error) if labels::status(&error) == Some(409) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn start(&self, client: &Client) -> Result<(), Error> {
+        if self.state(client).await? != ProcessState::Exited {
+            // The reaper was quicker; it has given back the restart policy, too.
+            self.set_held(false);
+            self.log.started.notify_one();
+            return Ok(());
+        }
+        lifecycle::wait_until_noticed(client, &self.container).await?;
+        self.log.seen_ready.store(false, Ordering::Release);
+        *self.log.ready_after.lock().expect("no holder panics") = logs::stamp_now();
+        lifecycle::restore_and_start(client, &self.container, &self.holder, self.policy).await?;
+        self.set_held(false);
+        self.log.started.notify_one();
+        self.refresh(client).await
+    }
+}
+
+impl RunningDocker {
+    fn pod(&self, id: &ReplicaId) -> Result<&Pod, EngineError> {
+        self.pods
+            .iter()
+            .find(|pod| &pod.replica.id == id)
+            .ok_or_else(|| EngineError::NoReplica(id.to_string()))
+    }
+}
+
+#[async_trait]
+impl RunningSystem for RunningDocker {
+    fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    fn definition(&self) -> &SystemDefinition {
+        &self.definition
+    }
+
+    async fn kill(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        pod.kill(&self.client)
+            .await
+            .map_err(labels::refused(format!("killing {id}")))
+    }
+
+    async fn stop(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        pod.stop(&self.client)
+            .await
+            .map_err(labels::refused(format!("stopping {id}")))
+    }
+
+    async fn start(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        pod.start(&self.client)
+            .await
+            .map_err(labels::refused(format!("starting {id}")))
+    }
+
+    async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        let paused = self.client.pause_container(&pod.container).await;
+        paused.map_err(labels::refused(format!("pausing {id}")))
+    }
+
+    async fn unpause(&self, id: &ReplicaId) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        let thawed = lifecycle::unpause(&self.client, &pod.container).await;
+        thawed.map_err(labels::refused(format!("thawing {id}")))
+    }
+
+    async fn state(&self, id: &ReplicaId) -> Result<ProcessState, EngineError> {
+        let pod = self.pod(id)?;
+        let state = pod.state(&self.client).await;
+        state.map_err(labels::refused(format!("looking at {id}")))
+    }
+
+    async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
+        let pod = self.pod(id)?;
+        let ready = pod.is_ready(&self.client).await;
+        ready.map_err(labels::refused(format!("asking whether {id} is ready")))
+    }
+
+    async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {
+        let pod = self.pod(id)?;
+        let at = Instant::now() + ttl;
+        pod.deadlines.lock().expect("no holder panics").insert(fault, at);
+        self.reaper
+            .arm(fault, undo, &pod.container, &pod.holder, pod.policy, ttl)
+            .map_err(|error| EngineError::Refused {
+                action: format!("telling the reaper when the fault on {id} must end"),
+                reason: error.to_string(),
+            })
+    }
+
+    async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError> {
+        for pod in &self.pods {
+            pod.deadlines.lock().expect("no holder panics").remove(&fault);
+        }
+        self.reaper.disarm(fault).map_err(|error| EngineError::Refused {
+            action: "telling the reaper that a fault has ended".to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn log_lines(&self) -> broadcast::Receiver<LogLine> {
+        self.listeners.subscribe()
+    }
+
+    async fn down(&self) -> Vec<String> {
+        const LOGS_WITHIN: Duration = Duration::from_secs(1);
+        for pod in &self.pods {
+            pod.log.ending.store(true, Ordering::Release);
+            pod.log.started.notify_one();
+        }
+        let leftovers = sweep::run(&self.client, &self.run_id).await;
+        let followers = std::mem::take(&mut *self.followers.lock().expect("no holder panics"));
+        let deadline = tokio::time::Instant::now() + LOGS_WITHIN;
+        for mut follower in followers {
+            if tokio::time::timeout_at(deadline, &mut follower).await.is_err() {
+                follower.abort();
+            }
+        }
+        if leftovers.is_empty() {
+            self.reaper.done();
+        } else {
+            // It goes on trying for a while.
+            self.reaper.let_go();
+        }
+        if self.alive.lock().expect("no holder panics").take().is_some() {
+            cache::forget_lock(&alive_lock(&self.run_id));
+        }
+        leftovers
+    }
+
+    async fn keep(&self) -> Vec<String> {
+        self.reaper.keep();
+        for follower in self.followers.lock().expect("no holder panics").drain(..) {
+            follower.abort();
+        }
+        let mut lines: Vec<String> = self
+            .replicas
+            .iter()
+            .map(|replica| format!("{}: {}", replica.id, replica.address))
+            .collect();
+        lines.push(format!("docker ps --filter label={}={}", labels::RUN, self.run_id));
+        lines.push("`nightmail gc` takes it down".to_owned());
+        lines
+    }
+}
+
+/// The agent's control interface of a pod.
+pub(super) fn agent_address(address: std::net::Ipv4Addr) -> SocketAddr {
+    SocketAddr::from((address, crate::agent::CONTROL_PORT))
+}

@@ -1,0 +1,290 @@
+//! The image of a PostgreSQL server: assembled from this host's PostgreSQL, or from Debian's packages, or made on top of
+//! the official image, whichever is there; with its data directory initialised in the image, which saves a second per start.
+//!
+//! What whoever runs it may rely on: PostgreSQL's programs are on the `PATH`; `$PGDATA` is `/var/lib/postgresql/data`; the
+//! superuser is `postgres` and so is the database; everyone on the network is trusted, for replication too; the user is
+//! 999; SIGINT stops it quickly; there is no entrypoint, and the command is [`START`]. With `STANDBY_OF=<host>` in its
+//! environment it starts as a streaming standby of that host (its host name is its `application_name`), from the same data,
+//! since all containers of one image begin as the same cluster.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::closure::Closure;
+use super::{Image, ImageError, RootFs, Settings, USER, base_files, find_program, packages};
+
+/// The program that starts the server; further arguments are the server's own (`-c name=value`).
+pub const START: &str = "/usr/local/bin/start-postgres";
+
+const PGDATA: &str = "/var/lib/postgresql/data";
+const SETTINGS: &str = include_str!("postgresql.conf");
+const START_SCRIPT: &str = include_str!("start-postgres.sh");
+const INIT_SCRIPT: &str = include_str!("init-postgres.sh");
+
+/// Programs of the server and for whoever looks at it.
+const PROGRAMS: [&str; 9] = [
+    "postgres",
+    "initdb",
+    "pg_ctl",
+    "pg_isready",
+    "pg_basebackup",
+    "pg_rewind",
+    "pg_controldata",
+    "pg_waldump",
+    "psql",
+];
+
+/// A PostgreSQL server with its data directory initialised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Postgres {
+    /// The major version.
+    pub version: u32,
+}
+
+/// Where the parts of an installation lie, as seen from its own root.
+#[derive(Debug)]
+struct Installation {
+    root: PathBuf,
+    programs: PathBuf,
+    plugins: PathBuf,
+    share: PathBuf,
+}
+
+impl Postgres {
+    /// Collects the image.
+    pub fn collect(&self) -> Result<Image, ImageError> {
+        if let Some(installation) = self.on_host() {
+            return self.assemble(&installation);
+        }
+        match self.unpacked() {
+            Ok(image) => Ok(image),
+            // What this host cannot give, the official image can, where there is a way to a registry.
+            Err(_) => Ok(self.on_official_image()),
+        }
+    }
+
+    /// The host's own installation of this version.
+    fn on_host(&self) -> Option<Installation> {
+        let version = self.version;
+        let candidates = [
+            Some(PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))),
+            Some(PathBuf::from(format!("/usr/pgsql-{version}/bin"))),
+            find_program("postgres").and_then(|found| found.parent().map(Path::to_owned)),
+        ];
+        candidates
+            .into_iter()
+            .flatten()
+            .find(|programs| self.is_version(&programs.join("postgres")))
+            .and_then(|programs| self.around(Path::new("/"), programs))
+    }
+
+    fn is_version(&self, postgres: &Path) -> bool {
+        let Ok(output) = Command::new(postgres).arg("--version").output() else {
+            return false;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = text.split_whitespace().nth(2).unwrap_or_default();
+        number.split('.').next() == Some(self.version.to_string().as_str())
+    }
+
+    /// The rest of an installation whose programs are known.
+    fn around(&self, root: &Path, programs: PathBuf) -> Option<Installation> {
+        let version = self.version;
+        let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+        let prefix = programs.parent()?;
+        let share = [
+            PathBuf::from(format!("/usr/share/postgresql/{version}")),
+            prefix.join("share/postgresql"),
+            prefix.join("share"),
+            PathBuf::from("/usr/share/pgsql"),
+        ];
+        let share = share
+            .into_iter()
+            .find(|share| inside(share).join("postgres.bki").is_file())?;
+        let plugins = [
+            prefix.join("lib/postgresql"),
+            prefix.join("lib"),
+            PathBuf::from("/usr/lib64/pgsql"),
+        ];
+        let plugins = plugins
+            .into_iter()
+            .find(|folder| inside(folder).join("plpgsql.so").is_file())?;
+        Some(Installation {
+            root: root.to_owned(),
+            programs,
+            plugins,
+            share,
+        })
+    }
+
+    /// The distribution's packages, unpacked.
+    pub(crate) fn unpacked(&self) -> Result<Image, ImageError> {
+        let server = format!("postgresql-{}", self.version);
+        let client = format!("postgresql-client-{}", self.version);
+        // The compiler for queries and the procedural languages are large and not needed.
+        let keep = |name: &str| {
+            (name.starts_with("lib") && !name.starts_with("libllvm") && !name.starts_with("libperl"))
+                || name == client
+                || name == "tzdata"
+        };
+        let root = packages::unpack(&packages::with_dependencies(&server, &keep)?)?;
+        let programs = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.version));
+        let installation = self
+            .around(&root, programs)
+            .ok_or_else(|| ImageError::new(format!("the package {server} holds no server")))?;
+        self.assemble(&installation)
+    }
+
+    fn assemble(&self, installation: &Installation) -> Result<Image, ImageError> {
+        let inside = |path: &Path| installation.root.join(path.strip_prefix("/").unwrap_or(path));
+        let mut rootfs = RootFs::default();
+        base_files(&mut rootfs);
+        let mut closure = Closure::new(&installation.root);
+        for program in PROGRAMS {
+            let path = installation.programs.join(program);
+            if inside(&path).is_file() {
+                closure.program(&path, &inside(&path))?;
+            }
+        }
+        plugins(&mut closure, &installation.plugins, &inside(&installation.plugins))?;
+        let mut folders: Vec<String> = closure.install(&mut rootfs)?.into_iter().collect();
+        folders.extend(shell(&mut rootfs)?);
+        let keep = |name: &str| !matches!(name, "man" | "doc" | "contrib" | "locale") && !name.ends_with(".1.gz");
+        rootfs.host_folder(&installation.share, &inside(&installation.share), &keep)?;
+        zones(&mut rootfs, &installation.root)?;
+        let path = format!("/usr/local/bin:{}:/usr/bin:/bin", installation.programs.display());
+        Ok(self.finish(None, rootfs, path, folders))
+    }
+
+    /// The official image with the same data, settings and start script.
+    fn on_official_image(&self) -> Image {
+        let path = format!("/usr/local/bin:/usr/lib/postgresql/{}/bin:/usr/bin:/bin", self.version);
+        let base = format!("postgres:{}", self.version);
+        self.finish(Some(base), RootFs::default(), path, Vec::new())
+    }
+
+    fn finish(&self, base: Option<String>, mut rootfs: RootFs, path: String, folders: Vec<String>) -> Image {
+        rootfs.folder("/var/lib/postgresql", 0o755, USER);
+        rootfs.folder(PGDATA, 0o700, USER);
+        rootfs.folder("/var/run/postgresql", 0o775, USER);
+        rootfs.text("/usr/local/share/nightmail/postgresql.conf", SETTINGS, 0o644);
+        rootfs.text("/usr/local/share/nightmail/init-postgres", INIT_SCRIPT, 0o755);
+        rootfs.text(START, START_SCRIPT, 0o755);
+        let mut environment = BTreeMap::from([
+            ("PATH".to_owned(), path),
+            ("PGDATA".to_owned(), PGDATA.to_owned()),
+            ("LANG".to_owned(), "C".to_owned()),
+        ]);
+        if !folders.is_empty() {
+            environment.insert("LD_LIBRARY_PATH".to_owned(), folders.join(":"));
+        }
+        Image {
+            base,
+            rootfs,
+            finish: Some(vec![
+                "/bin/sh".to_owned(),
+                "/usr/local/share/nightmail/init-postgres".to_owned(),
+            ]),
+            settings: Settings {
+                environment,
+                command: vec![START.to_owned()],
+                user: Some(USER),
+                stop_signal: Some("SIGINT".to_owned()),
+                ..Settings::default()
+            },
+        }
+    }
+}
+
+/// What the server loads while it runs: conversions, replication, extensions.
+fn plugins(closure: &mut Closure, folder: &Path, host: &Path) -> Result<(), ImageError> {
+    let listing = std::fs::read_dir(host).map_err(|error| ImageError::io(host, &error))?;
+    for entry in listing.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let unneeded = ["llvmjit", "plperl", "plpython", "pltcl"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if name.ends_with(".so") && !unneeded {
+            closure.plugin(&folder.join(&name), &entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A shell, which initdb needs: a static busybox if there is one, the host's own otherwise.
+fn shell(rootfs: &mut RootFs) -> Result<Option<String>, ImageError> {
+    let busybox = find_program("busybox").filter(|found| matches!(super::closure::interpreter(found), Ok(None)));
+    let host = busybox
+        .or_else(|| find_program("dash"))
+        .or_else(|| find_program("sh"))
+        .ok_or_else(|| ImageError::new("this host has no shell `sh`"))?;
+    let mut closure = Closure::new(Path::new("/"));
+    closure.program(Path::new("/bin/sh"), &host)?;
+    closure.install(rootfs)
+}
+
+/// Time zones by which the server knows UTC. Debian's server reads the system's; others bring their own.
+fn zones(rootfs: &mut RootFs, root: &Path) -> Result<(), ImageError> {
+    for zone in ["UTC", "GMT", "Etc/UTC"] {
+        let path = Path::new("/usr/share/zoneinfo").join(zone);
+        for host in [root.join(path.strip_prefix("/").unwrap_or(&path)), path.clone()] {
+            if host.is_file() {
+                rootfs.host_file(&path, &host)?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_complete(image: &Image) {
+        for path in [
+            START,
+            "/bin/sh",
+            "/usr/lib/postgresql/15/bin/postgres",
+            "/usr/share/postgresql/15/postgres.bki",
+        ] {
+            assert!(image.rootfs.contains(Path::new(path)), "{path} is missing");
+        }
+        assert_eq!(image.settings.user, Some(USER));
+    }
+
+    #[test]
+    fn a_host_with_postgresql_gives_its_own() {
+        let postgres = Postgres { version: 15 };
+        match postgres.on_host() {
+            Some(installation) => assert_complete(&postgres.assemble(&installation).unwrap()),
+            None => assert!(
+                !Path::new("/usr/lib/postgresql/15/bin/postgres").exists(),
+                "it was overlooked"
+            ),
+        }
+    }
+
+    #[test]
+    #[ignore = "fetches Debian packages"]
+    fn a_host_without_postgresql_unpacks_debians_packages() {
+        assert_complete(&Postgres { version: 15 }.unpacked().unwrap());
+    }
+
+    #[test]
+    fn a_version_that_this_host_does_not_have_is_not_taken_for_another() {
+        assert!(Postgres { version: 3 }.on_host().is_none());
+    }
+
+    #[test]
+    fn the_official_image_is_the_last_resort() {
+        let image = Postgres { version: 15 }.on_official_image();
+        assert_eq!(image.base.as_deref(), Some("postgres:15"));
+        assert!(image.rootfs.contains(Path::new(START)));
+    }
+}

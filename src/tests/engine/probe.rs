@@ -1,0 +1,67 @@
+//! A small server for the tests of the engine: it says what it sees from within a container.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("serve") => serve(),
+        Some("fail") => {
+            println!("first words");
+            eprintln!("last words: password is {}", std::env::var("DB_PASSWORD").unwrap_or_default());
+            std::process::exit(3);
+        }
+        Some("job") => println!("job done"),
+        other => panic!("no such mode: {other:?}"),
+    }
+}
+
+fn serve() {
+    let listener = TcpListener::bind("0.0.0.0:8080").expect("the port is free");
+    println!("listening as {}", std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim());
+    for stream in listener.incoming() {
+        let mut stream = stream.expect("a connection");
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
+        reader.read_line(&mut line).expect("a request");
+        // The rest of the request, so that closing does not reset the connection.
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header).unwrap_or(0) <= 2 {
+                break;
+            }
+        }
+        let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
+        println!("asked for {path}");
+        let body = answer(&path);
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    }
+}
+
+fn answer(path: &str) -> String {
+    let (what, argument) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+    match what {
+        "env" => std::env::var(argument).unwrap_or_else(|_| "unset".to_owned()),
+        "resolve" => match (argument, 0).to_socket_addrs() {
+            Ok(found) => found.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string(),
+        },
+        "fetch" => fetch(argument).unwrap_or_else(|error| error.to_string()),
+        "status" => std::fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        "write" => match std::fs::write(format!("/{argument}/file"), "x") {
+            Ok(()) => "written".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        "exit" => std::process::exit(7),
+        _ => "ok".to_owned(),
+    }
+}
+
+fn fetch(host: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((host, 8080))?;
+    write!(stream, "GET /env/HOSTNAME HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,150 @@
+//! The command line on bad input: exit code 2, a message that says where and what instead, and nothing started.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+const GOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/guestbook/book-paused.yaml");
+
+/// nightmail where no Docker can be reached, so that anything that needs one would end with exit code 4.
+fn nightmail(args: &[&str]) -> std::process::Output {
+    let mut command = Command::cargo_bin("nightmail").unwrap();
+    command
+        .args(args)
+        .env("DOCKER_HOST", "unix:///nowhere")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The shipped experiment with one thing changed, beside a link to its system.
+fn changed(dir: &Path, from: &str, to: &str) -> String {
+    let good = std::fs::read_to_string(GOOD).unwrap();
+    assert!(good.contains(from), "{from} is not in the experiment");
+    let system = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook");
+    let good = good.replace("system: guestbook", &format!("system: {system}"));
+    let path = dir.join("changed.yaml");
+    std::fs::write(&path, good.replacen(from, to, 1)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_mistake_in_a_file_is_exit_code_two_with_place_and_hint_from_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mistakes = [
+        ("recovery:", "recovry:", "recovery"),
+        ("for: 4s", "for: 10", "10s"),
+        ("targets: [book]", "targets: [bok]", "book"),
+        ("rate: 6/s", "rate: six", "40/s"),
+        ("inject: {pause", "inject: {puase", "pause"),
+    ];
+    for (from, to, expected) in mistakes {
+        let file = changed(dir.path(), from, to);
+        let line = std::fs::read_to_string(&file)
+            .unwrap()
+            .lines()
+            .position(|line| line.contains(to))
+            .unwrap()
+            + 1;
+        for command in ["validate", "plan", "run", "prove"] {
+            let output = nightmail(&[command, &file]);
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command} with {to}: {message}");
+            assert!(message.contains(&format!("changed.yaml:{line}:")), "{to}: {message}");
+            assert!(message.contains(expected), "{to}: {message}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_started_if_one_of_several_files_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("runs");
+    let bad = changed(dir.path(), "title:", "titel:");
+    let output = nightmail(&["run", "--out", out.to_str().unwrap(), GOOD, &bad]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(!out.exists(), "a run folder was made");
+}
+
+#[test]
+fn files_that_are_no_experiments_are_said_to_be_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.yaml");
+    std::fs::write(&empty, "").unwrap();
+    let missing = dir.path().join("missing.yaml");
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for path in [&empty, &missing, &folder] {
+        let output = nightmail(&["validate", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            text(&output.stderr).contains(path.to_str().unwrap()),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn usage_that_makes_no_sense_is_exit_code_two() {
+    for args in [
+        vec![],
+        vec!["run"],
+        vec!["rnu", GOOD],
+        vec!["run", GOOD, "--var", "novalue"],
+        vec!["run", GOOD, "--seed", "x"],
+    ] {
+        assert_eq!(nightmail(&args).status.code(), Some(2), "{args:?}");
+    }
+    let undeclared = nightmail(&["validate", GOOD, "--var", "cut=3s"]);
+    assert_eq!(undeclared.status.code(), Some(2));
+    assert!(text(&undeclared.stderr).contains("cut"), "{}", text(&undeclared.stderr));
+}
+
+#[test]
+fn what_needs_no_docker_works_without_one() {
+    let valid = nightmail(&["validate", concat!(env!("CARGO_MANIFEST_DIR"), "/experiments")]);
+    assert_eq!(valid.status.code(), Some(0), "{}", text(&valid.stderr));
+    assert_eq!(
+        text(&valid.stdout)
+            .lines()
+            .filter(|line| line.ends_with(": valid"))
+            .count(),
+        7
+    );
+    let plan = nightmail(&["plan", GOOD]);
+    assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stderr));
+    assert!(text(&plan.stdout).contains("book-1"), "{}", text(&plan.stdout));
+    for of in ["experiment", "system", "verdict"] {
+        let schema = nightmail(&["schema", of]);
+        let json: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+        assert!(
+            json["properties"]
+                .as_object()
+                .is_some_and(|properties| properties.len() > 3),
+            "{of}"
+        );
+    }
+    assert!(!nightmail(&["completions", "bash"]).stdout.is_empty());
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    for args in [vec!["--help"], vec!["run", "--help"], vec!["prove", "--help"]] {
+        let help = nightmail(&args);
+        assert_eq!(help.status.code(), Some(0));
+        assert!(text(&help.stdout).contains("130, 143"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_run_cannot_be_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = nightmail(&["check", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("plan.json"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,462 @@
+//! An HTTP/1.1 client whose phases are visible: whether a failed attempt can have had an effect decides between *fail*
+//! and *info*.
+//!
+//! It never follows redirects and never sends a request twice. What it repeats is a request that was never written,
+//! because the kept-alive connection chosen for it turned out to be closed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, HeaderValue};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::WorkloadError;
+use super::expression::Answer;
+use super::template::Rendered;
+
+/// Addresses of each Compose service's replicas.
+pub type Addresses = BTreeMap<String, Vec<Ipv4Addr>>;
+
+/// Connections kept for the next request, by address. After a stall thousands come free at once.
+const IDLE_MAX: usize = 128;
+
+/// A connection unused for longer is closed: servers do the same, and a request may cross that.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// The largest answer read.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+type Sender = SendRequest<Full<Bytes>>;
+type HttpRequest = hyper::Request<Full<Bytes>>;
+
+/// An attempt without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened, in a word or two.
+    pub error: &'static str,
+    /// What it can have done.
+    pub effect: Effect,
+}
+
+/// What an attempt without an answer can have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: no byte of the request was written.
+    None,
+    /// Nothing, and for a reason that lies with this machine, not with the system.
+    NoneLocal,
+    /// Anything.
+    Unknown,
+}
+
+impl Broken {
+    fn new(error: &'static str, effect: Effect) -> Self {
+        Self { error, effect }
+    }
+}
+
+/// Sends requests to replicas. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    services: BTreeMap<String, Service>,
+    idle: Mutex<HashMap<SocketAddrV4, VecDeque<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Service {
+    addresses: Vec<Ipv4Addr>,
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// The replicas of a service in the order in which one operation tries them.
+#[derive(Debug)]
+pub struct Turn {
+    addresses: Vec<SocketAddrV4>,
+}
+
+impl Turn {
+    /// The address of the n-th attempt, from 0.
+    pub fn address(&self, attempt: u32) -> SocketAddrV4 {
+        self.addresses[attempt as usize % self.addresses.len()]
+    }
+}
+
+impl Client {
+    /// A client for services at these addresses.
+    pub fn new(addresses: &Addresses) -> Self {
+        let services = addresses.iter().map(|(service, addresses)| {
+            let service_turns = Service {
+                addresses: addresses.clone(),
+                next: AtomicUsize::new(0),
+            };
+            (service.clone(), service_turns)
+        });
+        Self {
+            shared: Arc::new(Shared {
+                services: services.collect(),
+                idle: Mutex::new(HashMap::new()),
+            }),
+        }
+    }
+
+    /// An error if the service has no address.
+    pub fn require(&self, service: &str) -> Result<(), WorkloadError> {
+        match self.shared.services.get(service) {
+            Some(found) if !found.addresses.is_empty() => Ok(()),
+            _ => Err(WorkloadError::NoAddress {
+                service: service.to_owned(),
+            }),
+        }
+    }
+
+    /// The replicas of a service for the next operation, which begins one further than the last did. `None` if there
+    /// are none.
+    pub fn turn(&self, service: &str, port: u16) -> Option<Turn> {
+        let service = self.shared.services.get(service)?;
+        let count = service.addresses.len();
+        if count == 0 {
+            return None;
+        }
+        let first = service.next.fetch_add(1, Ordering::Relaxed) % count;
+        let addresses = (0..count).map(|step| SocketAddrV4::new(service.addresses[(first + step) % count], port));
+        Some(Turn {
+            addresses: addresses.collect(),
+        })
+    }
+
+    /// Sends a request to one address and reads the whole answer, all within `timeout`.
+    pub async fn attempt(
+        &self,
+        address: SocketAddrV4,
+        request: &Rendered,
+        timeout: Duration,
+    ) -> Result<Answer, Broken> {
+        let mut connecting = true;
+        let exchange = self.exchange(address, request, &mut connecting);
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) if connecting => Err(Broken::new("connect timeout", Effect::Unknown)),
+            Err(_) => Err(Broken::new("timeout", Effect::Unknown)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        address: SocketAddrV4,
+        rendered: &Rendered,
+        connecting: &mut bool,
+    ) -> Result<Answer, Broken> {
+        let mut request = http_request(address, rendered);
+        while let Some(mut sender) = self.take(address) {
+            *connecting = false;
+            match send(&mut sender, request).await {
+                Sent::Answered(answer) => return self.keep(address, sender, answer),
+                Sent::Failed(broken) => return Err(broken),
+                Sent::NotWritten(again) => request = again,
+            }
+        }
+        *connecting = true;
+        let mut sender = connect(address).await?;
+        *connecting = false;
+        match send(&mut sender, request).await {
+            Sent::Answered(answer) => self.keep(address, sender, answer),
+            Sent::Failed(broken) => Err(broken),
+            Sent::NotWritten(_) => Err(Broken::new("closed", Effect::None)),
+        }
+    }
+
+    /// The connection used last: the others grow old and are closed.
+    fn take(&self, address: SocketAddrV4) -> Option<Sender> {
+        let mut pools = self.shared.idle.lock().expect("no holder panics");
+        let idle = pools.get_mut(&address)?;
+        for position in (0..idle.len()).rev() {
+            let closed = idle[position].sender.is_closed();
+            if closed || idle[position].sender.is_ready() {
+                let taken = idle.remove(position)?;
+                if !closed {
+                    return Some(taken.sender);
+                }
+            }
+        }
+        None
+    }
+
+    fn keep(&self, address: SocketAddrV4, sender: Sender, answer: Answer) -> Result<Answer, Broken> {
+        if !sender.is_closed() {
+            let mut pools = self.shared.idle.lock().expect("no holder panics");
+            let idle = pools.entry(address).or_default();
+            let now = Instant::now();
+            while idle
+                .front()
+                .is_some_and(|oldest| idle.len() >= IDLE_MAX || now.duration_since(oldest.since) > IDLE_FOR)
+            {
+                idle.pop_front();
+            }
+            idle.push_back(Idle { sender, since: now });
+        }
+        Ok(answer)
+    }
+}
+
+fn http_request(address: SocketAddrV4, rendered: &Rendered) -> HttpRequest {
+    let mut request = hyper::Request::new(Full::new(rendered.body.clone()));
+    *request.method_mut() = rendered.method.clone();
+    *request.uri_mut() = rendered.uri.clone();
+    *request.headers_mut() = rendered.headers.clone();
+    if !request.headers().contains_key(HOST) {
+        let host = HeaderValue::from_str(&address.to_string()).expect("digits, dots and a colon");
+        request.headers_mut().insert(HOST, host);
+    }
+    request
+}
+
+async fn connect(address: SocketAddrV4) -> Result<Sender, Broken> {
+    let stream = TcpStream::connect(address).await.map_err(|err| connect_error(&err))?;
+    // A request is one small packet that should leave at once. Without the option it still leaves.
+    let _ = stream.set_nodelay(true);
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|_| Broken::new("closed", Effect::None))?;
+    // What goes wrong with the connection is told to whoever waits for an answer on it.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// Nothing was written, so nothing happened, except where the kernel cannot know how far the connection came.
+fn connect_error(err: &io::Error) -> Broken {
+    match (err.kind(), err.raw_os_error()) {
+        (io::ErrorKind::ConnectionRefused, _) => Broken::new("refused", Effect::None),
+        (io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable, _) => {
+            Broken::new("unreachable", Effect::None)
+        }
+        (io::ErrorKind::AddrNotAvailable, _)
+        | (_, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN)) => {
+            Broken::new("no local resources", Effect::NoneLocal)
+        }
+        (io::ErrorKind::TimedOut, _) => Broken::new("connect timeout", Effect::Unknown),
+        (io::ErrorKind::ConnectionReset, _) => Broken::new("reset", Effect::Unknown),
+        _ => Broken::new("connect failed", Effect::Unknown),
+    }
+}
+
+enum Sent {
+    Answered(Answer),
+    Failed(Broken),
+    /// No byte of it was written: hyper gives the request back.
+    NotWritten(HttpRequest),
+}
+
+async fn send(sender: &mut Sender, request: HttpRequest) -> Sent {
+    let response = match sender.try_send_request(request).await {
+        Ok(response) => response,
+        Err(mut err) => {
+            return match err.take_message() {
+                Some(request) => Sent::NotWritten(request),
+                None => Sent::Failed(send_error(err.error())),
+            };
+        }
+    };
+    let (head, body) = response.into_parts();
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => Sent::Answered(Answer::new(head.status.as_u16(), head.headers, body.to_bytes())),
+        Err(err) if err.is::<LengthLimitError>() => Sent::Failed(Broken::new("answer too large", Effect::Unknown)),
+        Err(err) => Sent::Failed(match err.downcast_ref() {
+            Some(err) => send_error(err),
+            None => Broken::new("broken", Effect::Unknown),
+        }),
+    }
+}
+
+/// After the first byte was written anything may have happened.
+fn send_error(err: &hyper::Error) -> Broken {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            match io.kind() {
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                    return Broken::new("reset", Effect::Unknown);
+                }
+                io::ErrorKind::TimedOut => return Broken::new("timeout", Effect::Unknown),
+                io::ErrorKind::UnexpectedEof => return Broken::new("closed", Effect::Unknown),
+                _ => {}
+            }
+        }
+        source = inner.source();
+    }
+    let error = match err {
+        err if err.is_incomplete_message() || err.is_canceled() || err.is_closed() => "closed",
+        err if err.is_parse() => "not HTTP",
+        _ => "broken",
+    };
+    Broken::new(error, Effect::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as StdTcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use hyper::{HeaderMap, Method};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn request() -> Rendered {
+        Rendered {
+            method: Method::GET,
+            uri: "/".parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn client() -> Client {
+        Client::new(&Addresses::from([("api".to_owned(), vec![Ipv4Addr::LOCALHOST])]))
+    }
+
+    /// Answers one request on a connection, as if more were welcome.
+    fn answer_once(listener: &TcpListener, answer: &str) -> StdTcpStream {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Starts a server that does `script`; gives its address.
+    fn server(script: impl FnOnce(TcpListener) + Send + 'static) -> SocketAddrV4 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || script(listener));
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+
+    #[tokio::test]
+    async fn a_request_never_written_to_a_closed_connection_goes_out_on_a_fresh_one() {
+        let (closed_tx, closed) = mpsc::channel();
+        let (close, may_close) = mpsc::channel();
+        let (mut signal, signal_sent) = tokio::net::UnixStream::pair().unwrap();
+        let mut signal_sent = signal_sent.into_std().unwrap();
+        let address = server(move |listener| {
+            let first = answer_once(&listener, ANSWER);
+            may_close.recv().unwrap();
+            drop(first);
+            signal_sent.write_all(b"x").unwrap();
+            closed_tx.send(()).unwrap();
+            answer_once(&listener, ANSWER);
+        });
+        let client = client();
+        client.attempt(address, &request(), TIMEOUT).await.unwrap();
+        let kept_ready = || client.shared.idle.lock().unwrap()[&address][0].sender.is_ready();
+        while !kept_ready() {
+            tokio::task::yield_now().await;
+        }
+        // Both the end of the connection and the signal are there when the runtime looks, and it turns to this task
+        // first: the connection is chosen although its end is already known.
+        close.send(()).unwrap();
+        closed.recv().unwrap();
+        tokio::io::AsyncReadExt::read_u8(&mut signal).await.unwrap();
+        assert!(kept_ready());
+        let answer = client.attempt(address, &request(), TIMEOUT).await.unwrap();
+        assert_eq!(answer.body, "hi");
+    }
+
+    #[tokio::test]
+    async fn connections_are_used_again_and_replicas_in_turn() {
+        let (accepted_tx, accepted) = mpsc::channel();
+        let address = server(move |listener| {
+            let mut stream = answer_once(&listener, ANSWER);
+            accepted_tx.send(stream.peer_addr().unwrap()).unwrap();
+            let mut rest = [0; 1024];
+            while stream.read(&mut rest).unwrap() > 0 {
+                stream.write_all(ANSWER.as_bytes()).unwrap();
+            }
+        });
+        let client = client();
+        for _ in 0..5 {
+            client.attempt(address, &request(), TIMEOUT).await.unwrap();
+            while !client.shared.idle.lock().unwrap()[&address][0].sender.is_ready() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(accepted.try_iter().count(), 1);
+        let [one, two] = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
+        let client = Client::new(&Addresses::from([("api".to_owned(), vec![one, two])]));
+        let first_addresses = (0..4).map(|_| *client.turn("api", 80).unwrap().address(0).ip());
+        assert_eq!(first_addresses.collect::<Vec<_>>(), [one, two, one, two]);
+        let turn = client.turn("api", 80).unwrap();
+        let attempts: Vec<_> = (0..3).map(|attempt| *turn.address(attempt).ip()).collect();
+        assert_eq!(attempts, [one, two, one]);
+    }
+
+    #[tokio::test]
+    async fn what_breaks_after_the_first_byte_may_have_happened() {
+        for (answer, error) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", "closed"),
+            ("", "closed"),
+            ("SSH-2.0-OpenSSH\r\n\r\n", "not HTTP"),
+        ] {
+            let address = server(move |listener| drop(answer_once(&listener, answer)));
+            let broken = client().attempt(address, &request(), TIMEOUT).await.unwrap_err();
+            assert_eq!(broken, Broken::new(error, Effect::Unknown), "after {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_cut_off_by_the_time_out_is_a_time_out() {
+        let (end, ended) = mpsc::channel::<()>();
+        let address = server(move |listener| {
+            let _open = answer_once(&listener, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi");
+            let _ = ended.recv();
+        });
+        let broken = client().attempt(address, &request(), Duration::from_millis(100)).await;
+        assert_eq!(broken.unwrap_err(), Broken::new("timeout", Effect::Unknown));
+        drop(end);
+    }
+
+    #[test]
+    fn only_connections_that_certainly_failed_had_no_effect() {
+        for (code, error, effect) in [
+            (libc::ECONNREFUSED, "refused", Effect::None),
+            (libc::EHOSTUNREACH, "unreachable", Effect::None),
+            (libc::ENETUNREACH, "unreachable", Effect::None),
+            (libc::EMFILE, "no local resources", Effect::NoneLocal),
+            (libc::EADDRNOTAVAIL, "no local resources", Effect::NoneLocal),
+            (libc::ETIMEDOUT, "connect timeout", Effect::Unknown),
+            (libc::ECONNRESET, "reset", Effect::Unknown),
+            (libc::EACCES, "connect failed", Effect::Unknown),
+        ] {
+            let broken = connect_error(&io::Error::from_raw_os_error(code));
+            assert_eq!(broken, Broken::new(error, effect), "errno {code}");
+        }
+    }
+}

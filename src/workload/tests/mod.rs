@@ -1,0 +1,6 @@
+//! The workload against stub servers on loopback.
+
+mod evidence;
+mod load;
+mod outcomes;
+mod stub;
