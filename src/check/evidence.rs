@@ -156,6 +156,9 @@ impl<'h> Evidence<'h> {
 
     /// The operation that speaks for a key: the first that is acknowledged, else the first.
     pub(super) fn op(&self, number: usize, kinds: &[String]) -> Option<&'h Op<'h>> {
+        if self.repeated.is_empty() {
+            return self.ops(number, kinds).next();
+        }
         let acknowledged = self.ops(number, kinds).find(|op| op.outcome == Outcome::Ok);
         acknowledged.or_else(|| self.ops(number, kinds).next())
     }
