@@ -222,6 +222,16 @@ mod tests {
         assert_eq!(index.into_keys(), ["b", "a", ""]);
     }
 
+    #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let mut index = Index::with_capacity(0);
+        let hash = hash_of("a");
+        assert_eq!(index.add("a", hash), (0, true));
+        assert_eq!(index.add("b", hash), (1, true));
+        assert_eq!(index.add("a", hash), (0, false));
+        assert_eq!((index.find("b", hash), index.find("c", hash).is_err()), (Ok(1), true));
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
 

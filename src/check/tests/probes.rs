@@ -38,6 +38,7 @@ fn a_rate_counts_what_was_intended_in_the_window() {
     assert_eq!(finding.evidence, ["2 ended info"]);
     let one_more = over(&saved, &success("buying", ">=", 99.5), SECOND - 25_000..11 * SECOND);
     assert_eq!(one_more.verdict, Judgement::Fail, "{one_more:?}");
+    assert!(one_more.detail.contains("a small sample"), "{}", one_more.detail);
 }
 
 #[test]
