@@ -3,7 +3,6 @@
 //! Everything here is labelled with a run id of its own, bounded, and removed by the code under test.
 
 mod death;
-mod figures;
 mod lifecycle;
 mod support;
 
