@@ -312,6 +312,122 @@ fn a_defect_fails_by_the_assertion_that_names_it() {
     assert_eq!(failed["name"], "every-visitor-stands-in-the-book-once");
 }
 
+/// An experiment on the guestbook with this method; without the bounds that only its own faults would keep.
+fn experiment(folder: &Path, method: &str) -> String {
+    let text = format!(
+        "title: Visitors sign
+system: {}/fixtures/guestbook
+workload: {{arrivals: constant, operations: {{sign: {{rate: 10/s}}, opening-hours: {{rate: 5/s}}}}}}
+gate: {{warm-up: 1s, window: 2s}}
+steady-state-hypothesis:
+  title: Visitors can sign
+  probes: [{{name: signing succeeds, metric: success-rate, operation: sign, tolerance: '>= 99%'}}]
+method:
+{method}
+recovery: {{within: 5s, stable-for: 2s}}
+invariants: [every-visitor-stands-in-the-book-once]
+",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let path = folder.join("experiment.yaml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn container_of(run_id: &str, replica: &str) -> String {
+    docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        &format!("label=nightmail.run={run_id}"),
+        "--filter",
+        &format!("label=nightmail.replica={replica}"),
+        "--filter",
+        "label=nightmail.part=replica",
+    ])
+}
+
+#[test]
+fn a_stop_and_a_loss_are_lived_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = experiment(
+        folder.path(),
+        "  - {name: packets are lost, at: 500ms, for: 3s, inject: {loss: {from: [door], to: [book], percent: 20}}}
+  - {name: the book is closed, at: 6s, for: 2s, inject: {stop: {targets: [book]}}}",
+    );
+    let mut run = Run::start(&[&file]);
+    assert_eq!(run.exit_code(), Some(0), "{}", run.output());
+    let verdict = run.verdict();
+    for (fault, name) in ["packets are lost", "the book is closed"].iter().enumerate() {
+        let fault = &verdict["faults"][fault];
+        assert_eq!(fault["name"], *name);
+        assert_eq!(fault["injected"]["confirmed"], true, "{fault}");
+        assert_eq!(fault["healed"]["confirmed"], true, "{fault}");
+    }
+}
+
+#[test]
+fn a_fault_that_does_not_bite_makes_the_run_inconclusive() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = experiment(
+        folder.path(),
+        "  - {name: the book freezes, at: 3s, for: 1s, inject: {pause: {targets: [book]}}}",
+    );
+    let mut run = Run::start(&[&file]);
+    run.wait_for("the method", in_phase("method"));
+    let run_id = run.run_id();
+    // Frozen behind the harness's back: its own fault has nothing left to do.
+    docker(&["pause", &container_of(&run_id, "book-1")]);
+    assert_eq!(run.exit_code(), Some(3), "{}", run.output());
+    assert_nothing_left(&run_id, Duration::ZERO);
+    let verdict = run.verdict();
+    assert_eq!(verdict["faults"][0]["injected"]["confirmed"], false, "{verdict}");
+    let receipt = verdict["assertions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|assertion| assertion["kind"] == "receipt")
+        .unwrap();
+    assert_eq!(receipt["verdict"], "inconclusive", "{receipt}");
+}
+
+#[test]
+fn a_fault_begins_with_the_operation_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = experiment(
+        folder.path(),
+        "  - name: the book freezes
+    on: {operation: sign, outcome: ok, nth: 45, by: 10s}
+    for: 2s
+    inject: {pause: {targets: [book]}}",
+    );
+    let mut run = Run::start(&[&file]);
+    assert_eq!(run.exit_code(), Some(0), "{}", run.output());
+    let dir = run.dir().unwrap();
+    let lines = |file: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(dir.join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let intent = lines("events.jsonl")
+        .iter()
+        .find(|entry| entry["event"].get("fault_intent").is_some())
+        .and_then(|entry| entry["at_us"].as_u64())
+        .expect("an intent");
+    let mut signed: Vec<u64> = lines("history.jsonl")
+        .iter()
+        .filter_map(|line| line.get("op"))
+        .filter(|op| op["kind"] == "sign" && op["outcome"] == "ok")
+        .filter_map(|op| op["done_us"].as_u64())
+        .collect();
+    signed.sort_unstable();
+    assert!(signed.len() > 45, "{}", signed.len());
+    assert!(
+        signed[44] <= intent && intent < signed[44] + 500_000,
+        "the 45th was signed at {} us, the fault intended at {intent} us",
+        signed[44]
+    );
+}
+
 #[test]
 fn without_docker_the_exit_code_is_four_and_says_so() {
     let output = Command::new(env!("CARGO_BIN_EXE_nightmail"))
