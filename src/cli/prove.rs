@@ -5,7 +5,7 @@
 
 use super::args::RunArgs;
 use super::exit;
-use super::runner::{Runner, block_on, load_plans};
+use super::runner::{Done, make_runs};
 use crate::plan::Plan;
 use crate::report::table::{self, Expected, ProofRow, Twin};
 use crate::report::terminal::Style;
@@ -13,48 +13,25 @@ use crate::verdict::{Judgement, Status, Verdict, worst};
 
 /// Proves every experiment; 0 only if every row is as it should be.
 pub fn prove(args: &RunArgs) -> u8 {
-    let plans = match load_plans(&args.select) {
-        Ok(plans) => plans,
-        Err(code) => return code,
-    };
-    block_on(async {
-        let runner = match Runner::new(args).await {
-            Ok(runner) => runner,
-            Err(code) => return code,
-        };
-        let mut done = Vec::new();
-        for variant in plans.iter().flat_map(variants) {
-            match runner.run(&variant.plan).await {
-                Ok(one) => done.push((variant, one.verdict)),
-                Err(code) => return code,
-            }
-            if let Some(code) = runner.interrupted() {
-                show(&done);
-                return code;
-            }
-        }
-        show(&done);
-        worst(done.iter().map(|(variant, verdict)| variant.exit_code(verdict)))
-    })
+    make_runs(args, |plans| plans.iter().flat_map(variants).collect(), show)
 }
 
-fn show(done: &[(Variant, Verdict)]) {
-    let rows: Vec<_> = done.iter().map(|(variant, verdict)| variant.row(verdict)).collect();
+fn show(done: &[(Variant, Done)]) -> u8 {
+    let rows: Vec<_> = done.iter().map(|(variant, one)| variant.row(&one.verdict)).collect();
     print!("{}", table::proof(&rows, &Style::of_stdout()));
+    worst(done.iter().map(|(variant, one)| variant.exit_code(&one.verdict)))
 }
 
 /// A run of the proof and what it should give.
 struct Variant {
     twin: Twin,
-    plan: Plan,
     expected: Expected,
 }
 
-fn variants(plan: &Plan) -> Vec<Variant> {
-    let passes = |twin, plan| Variant {
-        twin,
-        plan,
-        expected: Expected::Pass,
+fn variants(plan: &Plan) -> Vec<(Variant, Plan)> {
+    let passes = |twin, plan| {
+        let expected = Expected::Pass;
+        (Variant { twin, expected }, plan)
     };
     let mut variants = Vec::new();
     if !plan.faults.is_empty() {
@@ -70,11 +47,11 @@ fn variants(plan: &Plan) -> Vec<Variant> {
         if !plan.faults.is_empty() {
             variants.push(passes(twin(false), changed.without_method()));
         }
-        variants.push(Variant {
+        let fails = Variant {
             twin: twin(true),
-            plan: changed,
             expected: Expected::FailBy(control.fails.clone()),
-        });
+        };
+        variants.push((fails, changed));
     }
     variants
 }

@@ -18,6 +18,37 @@ use crate::system::docker::Docker;
 use crate::system::engine::Engine;
 use crate::verdict::Verdict;
 
+/// Loads the experiments that the arguments name, makes the runs that `of` wants for them, one after another until a
+/// signal comes, and lets `show` tell of those made. Gives the signal's exit code, or that of `show`.
+pub fn make_runs<W>(
+    args: &RunArgs,
+    of: impl FnOnce(Vec<Plan>) -> Vec<(W, Plan)>,
+    show: impl FnOnce(&[(W, Done)]) -> u8,
+) -> u8 {
+    let plans = match load_plans(&args.select) {
+        Ok(plans) => plans,
+        Err(code) => return code,
+    };
+    block_on(async {
+        let runner = match Runner::new(args).await {
+            Ok(runner) => runner,
+            Err(code) => return code,
+        };
+        let mut done = Vec::new();
+        for (wanted, plan) in of(plans) {
+            match runner.run(&plan).await {
+                Ok(one) => done.push((wanted, one)),
+                Err(code) => return code,
+            }
+            if runner.interrupted().is_some() {
+                break;
+            }
+        }
+        let code = show(&done);
+        runner.interrupted().unwrap_or(code)
+    })
+}
+
 /// Loads every experiment that the arguments name. On an error each is printed and the exit code comes back.
 pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
     let files = experiment::discover(&select.paths).map_err(|error| {
@@ -53,7 +84,7 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
 }
 
 /// Runs plans one after another on one engine.
-pub struct Runner {
+struct Runner {
     engine: Box<dyn Engine>,
     interrupt: Interrupt,
     out: PathBuf,
@@ -70,7 +101,7 @@ pub struct Done {
 
 impl Runner {
     /// Connects to the engine and listens for signals. On an error it is printed and the exit code comes back.
-    pub async fn new(args: &RunArgs) -> Result<Self, u8> {
+    async fn new(args: &RunArgs) -> Result<Self, u8> {
         let broken = |error: &dyn std::fmt::Display| {
             eprintln!("error: {error}");
             exit::BROKEN
@@ -86,12 +117,12 @@ impl Runner {
     }
 
     /// The signal's exit code, if one has come.
-    pub fn interrupted(&self) -> Option<u8> {
+    fn interrupted(&self) -> Option<u8> {
         self.interrupt.seen().map(|signal| signal.exit_code())
     }
 
     /// Makes one run, shows it, and judges it.
-    pub async fn run(&self, plan: &Plan) -> Result<Done, u8> {
+    async fn run(&self, plan: &Plan) -> Result<Done, u8> {
         let made = RunFolder::create(&self.out, plan).and_then(|folder| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let events = Events::create(&folder.events(), Some(sender))?.redacting(plan.redactor());
