@@ -3,6 +3,7 @@
 //! Everything here is labelled with a run id of its own, bounded, and removed by the code under test.
 
 mod death;
+mod faults;
 mod lifecycle;
 mod support;
 
