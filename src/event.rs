@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::fault::Receipt;
+use crate::redact::Redactor;
 use crate::verdict::Assertion;
 
 /// File of the events within a run's folder.
@@ -247,6 +248,7 @@ pub struct Events {
 struct Shared {
     epoch: Mutex<Instant>,
     file: Mutex<Option<File>>,
+    redactor: Mutex<Redactor>,
     listener: Option<mpsc::UnboundedSender<Entry>>,
 }
 
@@ -267,9 +269,16 @@ impl Events {
             shared: Arc::new(Shared {
                 epoch: Mutex::new(Instant::now()),
                 file: Mutex::new(file),
+                redactor: Mutex::default(),
                 listener,
             }),
         }
+    }
+
+    /// Keeps these secrets out of every event from now on.
+    pub fn redacting(self, redactor: Redactor) -> Self {
+        *self.shared.redactor.lock().expect("no holder panics") = redactor;
+        self
     }
 
     /// Sets the instant from which times count.
@@ -289,14 +298,14 @@ impl Events {
     /// Records an event. [`Event::FaultIntent`] and [`Event::HealIntent`] are on disk when this returns.
     pub fn emit(&self, event: Event) -> std::io::Result<()> {
         let at_us = self.since_epoch_us(Instant::now());
-        let entry = Entry {
+        let mut entry = Entry {
             at_us,
             unix_ms: jiff::Timestamp::now().as_millisecond(),
             event,
         };
         let written = match entry.event {
             Event::Progress(_) => Ok(()),
-            _ => self.write(&entry),
+            _ => self.write(&mut entry),
         };
         if let Some(listener) = &self.shared.listener {
             // The listener may have gone: a terminal that was closed must not end a run.
@@ -310,10 +319,15 @@ impl Events {
         let _ = self.emit(Event::Notice { text: text.into() });
     }
 
-    fn write(&self, entry: &Entry) -> std::io::Result<()> {
+    /// Writes the entry, and leaves it without secrets.
+    fn write(&self, entry: &mut Entry) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        if let Some(redacted) = self.shared.redactor.lock().expect("no holder panics").json(&line) {
+            *entry = serde_json::from_slice(&redacted)?;
+            line = redacted;
+        }
         let mut file = self.shared.file.lock().expect("no holder panics");
         let Some(file) = file.as_mut() else { return Ok(()) };
-        let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         file.write_all(&line)?;
         if matches!(entry.event, Event::FaultIntent { .. } | Event::HealIntent { .. }) {

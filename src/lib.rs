@@ -23,6 +23,7 @@ pub mod fault;
 pub mod history;
 pub mod plan;
 pub mod reaper;
+pub mod redact;
 pub mod report;
 pub mod run;
 pub mod system;

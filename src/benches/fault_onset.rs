@@ -23,6 +23,7 @@ use nightmail::fault::partition::Partition;
 use nightmail::fault::pause::Pause;
 use nightmail::fault::{Fault, FaultContext};
 use nightmail::plan::{ReplicaId, Target};
+use nightmail::redact::Redactor;
 use nightmail::system::docker::Docker;
 use nightmail::system::engine::{Engine, RunningSystem, SystemRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +59,7 @@ async fn bench() -> Result<(), Failure> {
         dir,
         environment: BTreeMap::new(),
         agents: vec![replica("door"), replica("book")],
+        redactor: Redactor::default(),
         logs_dir: logs.path().to_owned(),
     };
     let engine = Docker::connect()

@@ -94,7 +94,7 @@ impl Runner {
     pub async fn run(&self, plan: &Plan) -> Result<Done, u8> {
         let made = RunFolder::create(&self.out, plan).and_then(|folder| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let events = Events::create(&folder.events(), Some(sender))?;
+            let events = Events::create(&folder.events(), Some(sender))?.redacting(plan.redactor());
             Ok((folder, events, receiver))
         });
         let (folder, events, receiver) = made.map_err(|error| {
@@ -104,7 +104,7 @@ impl Runner {
             );
             exit::BROKEN
         })?;
-        let screen = show(plan.clone(), receiver);
+        let screen = show(folder.plan().clone(), receiver);
         let options = RunOptions { keep: self.keep };
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
         drop(events);

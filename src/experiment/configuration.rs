@@ -12,10 +12,19 @@ use crate::yaml::place::Place;
 /// Values by name.
 type Configuration = BTreeMap<String, String>;
 
-/// Replaces each `${name}` of the document's values and returns the values in force. Positions stay.
-pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Configuration, Vec<Diagnostic>> {
+/// What the references of a document stand for.
+pub struct Substituted {
+    /// The values in force.
+    pub values: Configuration,
+    /// Those that came from environment variables: they stand in no file and go into none.
+    pub secrets: Vec<String>,
+}
+
+/// Replaces each `${name}` of the document's values. Positions stay.
+pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Substituted, Vec<Diagnostic>> {
     let mut found = Vec::new();
-    let values = values(document, overrides, &mut found);
+    let mut secrets = Vec::new();
+    let values = values(document, overrides, &mut secrets, &mut found);
     let mut root = document.root.clone();
     let mut substitution = Substitution {
         document,
@@ -29,10 +38,19 @@ pub fn substitute(document: &mut Document, overrides: &Overrides) -> Result<Conf
     }
     let found = substitution.found;
     document.root = root;
-    if found.is_empty() { Ok(values) } else { Err(found) }
+    if found.is_empty() {
+        Ok(Substituted { values, secrets })
+    } else {
+        Err(found)
+    }
 }
 
-fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic>) -> Configuration {
+fn values(
+    document: &Document,
+    overrides: &Overrides,
+    secrets: &mut Vec<String>,
+    found: &mut Vec<Diagnostic>,
+) -> Configuration {
     let mut configuration = Configuration::new();
     let declared = document
         .root
@@ -50,7 +68,7 @@ fn values(document: &Document, overrides: &Overrides, found: &mut Vec<Diagnostic
         let value = match (&entry.node.value, overridden) {
             (_, Some((_, value))) => Some(value.clone()),
             (Value::Scalar(scalar), None) => literal(document, &place, scalar, found),
-            (Value::Map(_), None) => from_env(document, &place, &entry.node, found),
+            (Value::Map(_), None) => from_env(document, &place, &entry.node, secrets, found),
             (Value::Null | Value::List(_), None) => {
                 let what = entry.node.describe();
                 found.push(
@@ -99,7 +117,13 @@ fn literal(document: &Document, place: &Place, scalar: &Scalar, found: &mut Vec<
     Some(scalar.text.clone())
 }
 
-fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Diagnostic>) -> Option<String> {
+fn from_env(
+    document: &Document,
+    place: &Place,
+    node: &Node,
+    secrets: &mut Vec<String>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<String> {
     let text = |key: &str| match &node.get(key)?.value {
         Value::Scalar(scalar) => Some(scalar.text.clone()),
         _ => None,
@@ -132,7 +156,9 @@ fn from_env(document: &Document, place: &Place, node: &Node, found: &mut Vec<Dia
         found.push(document.unknown(&place.key("type"), "source of a value", &kind, ["env"]));
         return None;
     }
-    let value = std::env::var(&key).ok().or_else(|| text("default"));
+    let set = std::env::var(&key).ok();
+    secrets.extend(set.clone());
+    let value = set.or_else(|| text("default"));
     if value.is_none() {
         found.push(
             document

@@ -57,7 +57,8 @@ fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, 
         document: &document,
         experiment: &experiment,
         system: &system,
-        configuration: &configuration,
+        configuration: &configuration.values,
+        secrets: &configuration.secrets,
         defects: &overrides.defects,
         seed: overrides
             .seed

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::Record;
+use crate::redact::Redactor;
 
 /// Silence after which buffered lines go to the file, so that a run that is killed leaves nearly everything behind.
 const IDLE: Duration = Duration::from_millis(100);
@@ -25,6 +27,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 pub struct Recorder {
     lines: Sender<Message>,
     problem: watch::Receiver<Option<String>>,
+    redactor: Arc<Redactor>,
 }
 
 enum Message {
@@ -45,7 +48,20 @@ impl Recorder {
         thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || Writer::new(file, problem_tx).run(&received))?;
-        Ok(Self { lines, problem })
+        let redactor = Arc::default();
+        Ok(Self {
+            lines,
+            problem,
+            redactor,
+        })
+    }
+
+    /// Keeps these secrets out of every line from now on.
+    pub fn redacting(self, redactor: Redactor) -> Self {
+        Self {
+            redactor: Arc::new(redactor),
+            ..self
+        }
     }
 
     /// Records a line. Never waits; whether it reached the disk is what [`Recorder::flush`] and
@@ -55,6 +71,9 @@ impl Recorder {
             Ok(line) => line,
             Err(err) => unreachable!("records hold only names, texts and numbers: {err}"),
         };
+        if let Some(redacted) = self.redactor.json(&line) {
+            line = redacted;
+        }
         line.push(b'\n');
         // The writer outlives every handle, unless it panicked, and then `flush` reports it.
         let _ = self.lines.send(Message::Line(line));

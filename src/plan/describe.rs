@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::timeline::timeline;
 use super::{Arrivals, ControlChange, Measure, Plan, PlannedFault, Probe, Role, Target, Trigger};
 use crate::duration::{DurationMs, Rate};
+use crate::redact::shown;
 use crate::system::definition::Unit;
 
 /// The plan in words, several lines.
@@ -246,70 +247,20 @@ fn settings(text: &mut String, plan: &Plan) {
     if !plan.configuration.is_empty() {
         heading(text, "Configuration");
         for (name, value) in &plan.configuration {
-            line(text, format!("{name}: {}", redact(name, value)));
+            line(text, format!("{name}: {}", shown(name, value)));
         }
     }
     if plan.environment.values().any(|variables| !variables.is_empty()) {
         heading(text, "Environment over the Compose file's");
         for (service, variables) in &plan.environment {
             for (name, value) in variables {
-                line(text, format!("{service}: {name}={}", redact(name, value)));
+                line(text, format!("{service}: {name}={}", shown(name, value)));
             }
         }
-    }
-}
-
-/// The value, unless its name, or a password within a URL, says that it is a secret.
-pub fn redact(name: &str, value: &str) -> String {
-    const SECRET: [&str; 9] = [
-        "password",
-        "passwd",
-        "pass",
-        "secret",
-        "token",
-        "key",
-        "credential",
-        "credentials",
-        "auth",
-    ];
-    let name = name.to_lowercase();
-    if name
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| SECRET.contains(&word))
-    {
-        return "(redacted)".to_owned();
-    }
-    let userinfo = value.find("://").and_then(|scheme| {
-        let rest = &value[scheme + 3..];
-        let end = rest.find('/').unwrap_or(rest.len());
-        let at = rest[..end].rfind('@')?;
-        let colon = rest[..at].find(':')?;
-        Some((scheme + 3 + colon + 1, scheme + 3 + at))
-    });
-    match userinfo {
-        Some((start, end)) => format!("{}(redacted){}", &value[..start], &value[end..]),
-        None => value.to_owned(),
     }
 }
 
 fn list(names: &BTreeSet<String>) -> String {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::redact;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        assert_eq!(redact("POSTGRES_PASSWORD", "hunter2"), "(redacted)");
-        assert_eq!(redact("api-token", "hunter2"), "(redacted)");
-        assert_eq!(
-            redact("DATABASE", "postgres://app:hunter2@db/postage"),
-            "postgres://app:(redacted)@db/postage"
-        );
-        assert_eq!(redact("MONKEY", "see http://api:8080/"), "see http://api:8080/");
-        assert_eq!(redact("RATE", "5"), "5");
-    }
 }

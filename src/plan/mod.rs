@@ -16,6 +16,7 @@ use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
 
 pub mod describe;
+mod redacted;
 mod timeline;
 pub mod variants;
 
@@ -61,6 +62,9 @@ pub struct Plan {
     pub negative_controls: Vec<NegativeControl>,
     /// How long each phase lasts.
     pub schedule: Schedule,
+    /// Values taken from environment variables. They are needed to run the plan, and are never written.
+    #[serde(skip)]
+    pub secrets: Vec<String>,
 }
 
 /// Which experiment a plan came from.

@@ -172,6 +172,7 @@ pub(super) fn plan() -> Plan {
             recovery_ms: 14_000,
             total_ms: END_MS,
         },
+        secrets: Vec::new(),
     }
 }
 

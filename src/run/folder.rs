@@ -11,10 +11,11 @@ use crate::plan::{self, Plan};
 pub struct RunFolder {
     path: PathBuf,
     run_id: String,
+    plan: Plan,
 }
 
 impl RunFolder {
-    /// Makes `<out>/<time>-<name>` and writes the plan into it. Runs that start in the same second get a number.
+    /// Makes `<out>/<time>-<name>` and writes the plan into it, without its secrets. Runs that start in the same second get a number.
     pub fn create(out: &Path, plan: &Plan) -> io::Result<Self> {
         std::fs::create_dir_all(out)?;
         let out = out.canonicalize()?;
@@ -22,9 +23,10 @@ impl RunFolder {
         let base = format!("{time}-{}", plan.experiment.name);
         let path = first_free(&out, &base)?;
         std::fs::create_dir(path.join("logs"))?;
-        let json = serde_json::to_vec_pretty(plan)?;
-        std::fs::write(path.join(plan::FILE), json)?;
-        Ok(Self { path, run_id: run_id() })
+        let plan = plan.redacted()?;
+        std::fs::write(path.join(plan::FILE), serde_json::to_vec_pretty(&plan)?)?;
+        let run_id = run_id();
+        Ok(Self { path, run_id, plan })
     }
 
     /// The folder.
@@ -35,6 +37,11 @@ impl RunFolder {
     /// Unique on this machine, and fit for names of containers and idempotency keys: lower-case letters and digits.
     pub fn run_id(&self) -> &str {
         &self.run_id
+    }
+
+    /// The plan as it stands in the folder, without secrets: what is shown and judged.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// The file of the history.

@@ -95,7 +95,7 @@ pub async fn run(
         });
     }
     let leftovers = take_down(&scene, options.keep && ended.is_ok()).await;
-    judge(plan, folder, events, ended, leftovers)
+    judge(folder, events, ended, leftovers)
 }
 
 /// What the stages share.
@@ -117,7 +117,9 @@ impl Scene<'_> {
 /// System up, gate, method, recovery, drain, final reads.
 async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
     let definition = &scene.plan.system;
-    let recorder = Recorder::create(&scene.folder.history()).map_err(broken)?;
+    let recorder = Recorder::create(&scene.folder.history())
+        .map_err(broken)?
+        .redacting(scene.plan.redactor());
     let system = bring_up(scene).await?;
     let addresses = addresses(system.as_ref());
     set_up(scene, &addresses).await?;
@@ -156,6 +158,7 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         dir: scene.plan.system_dir.clone(),
         environment: scene.plan.environment.clone(),
         agents: agents(scene.plan),
+        redactor: scene.plan.redactor(),
         logs_dir: scene.folder.logs(),
     };
     scene.phase(Phase::Images, None)?;
@@ -330,7 +333,7 @@ async fn take_down(scene: &Scene<'_>, keep: bool) -> Vec<String> {
 }
 
 /// Judges from what is on disk, so that `nightmail check` cannot come to another verdict.
-fn judge(plan: &Plan, folder: &RunFolder, events: &Events, ended: Result<(), Stop>, leftovers: Vec<String>) -> Verdict {
+fn judge(folder: &RunFolder, events: &Events, ended: Result<(), Stop>, leftovers: Vec<String>) -> Verdict {
     let _ = events.emit(Event::Down { leftovers });
     let _ = events.emit(Event::Phase {
         phase: Phase::Judge,
@@ -343,14 +346,14 @@ fn judge(plan: &Plan, folder: &RunFolder, events: &Events, ended: Result<(), Sto
     }
     let verdict = match check::judge_folder(folder.path()) {
         Ok(verdict) => verdict,
-        Err(error) => Verdict::aborted(plan, folder.run_id(), &error.to_string()),
+        Err(error) => Verdict::aborted(folder.plan(), folder.run_id(), &error.to_string()),
     };
     let judged = Event::Judged {
         verdict: verdict.verdict.to_string(),
         exit_code: verdict.exit_code,
     };
     let _ = events.emit(judged);
-    if let Err(error) = write_reports(folder.path(), plan, &verdict) {
+    if let Err(error) = write_reports(folder.path(), folder.plan(), &verdict) {
         events.notice(format!("a report could not be written: {error}"));
     }
     verdict

@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 
 use crate::event::Events;
 use crate::plan::ReplicaId;
+use crate::redact::Redactor;
 use crate::system::definition::SystemDefinition;
 
 /// What an engine needs to bring a system up.
@@ -29,6 +30,8 @@ pub struct SystemRequest {
     pub environment: BTreeMap<String, BTreeMap<String, String>>,
     /// Replicas beside which an agent with the right to filter packets must stand.
     pub agents: Vec<ReplicaId>,
+    /// Values that no log may hold, beside those that the environment's names call secret.
+    pub redactor: Redactor,
     /// Where each replica's log goes, as `<replica>.log` (absolute).
     pub logs_dir: PathBuf,
 }

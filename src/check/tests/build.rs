@@ -176,6 +176,7 @@ pub fn plan() -> Plan {
         tolerate: Tolerance::default(),
         negative_controls: Vec::new(),
         schedule: Schedule::default(),
+        secrets: Vec::new(),
     }
 }
 

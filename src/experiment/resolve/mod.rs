@@ -25,6 +25,7 @@ pub(super) struct Input<'a> {
     pub experiment: &'a Experiment,
     pub system: &'a SystemUnderTest,
     pub configuration: &'a BTreeMap<String, String>,
+    pub secrets: &'a [String],
     pub defects: &'a [String],
     pub seed: u64,
     pub info: ExperimentInfo,
@@ -94,6 +95,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
             recovery_ms,
             total_ms: gate_ms + method_ms + recovery_ms,
         },
+        secrets: input.secrets.to_vec(),
     };
     Ok(input
         .defects

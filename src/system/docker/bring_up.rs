@@ -13,13 +13,13 @@ use super::images::Prepared;
 use super::lifecycle::Policy;
 use super::network::{self, Network};
 use super::owner::Owner;
-use super::redact::Redactor;
 use super::replica::ReplicaContainer;
 use super::running::{Pod, RunningDocker, agent_address};
 use super::{Client, logs, sweep};
 use crate::event::{Event, Events};
 use crate::plan::ReplicaId;
 use crate::reaper::Reaper;
+use crate::redact::Redactor;
 use crate::system::cache;
 use crate::system::compose::{Condition, Service};
 use crate::system::definition::Ready;
@@ -154,6 +154,7 @@ pub(super) struct Shared {
     network: Network,
     agent_image: String,
     logs_dir: PathBuf,
+    redactor: Redactor,
     events: Events,
     listeners: broadcast::Sender<LogLine>,
     pub(super) progress: BTreeMap<String, Progress>,
@@ -192,6 +193,7 @@ impl Shared {
             network,
             agent_image: prepared.agent.clone(),
             logs_dir: request.logs_dir.clone(),
+            redactor: request.redactor.clone(),
             events: events.clone(),
             listeners: broadcast::Sender::new(LOG_LINES_BUFFERED),
             progress: progress.collect(),
@@ -274,7 +276,7 @@ impl Shared {
         let container = container.start().await?;
         let progress = &self.progress[&member.id.service];
         progress.started.send_modify(|started| *started += 1);
-        let redactor = Arc::new(Redactor::new(&member.environment));
+        let redactor = Arc::new(self.redactor.with_environment(&member.environment));
         let log = Arc::new(logs::Shared::default());
         let pod = Pod {
             replica: Replica {

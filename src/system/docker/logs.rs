@@ -13,9 +13,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::{Notify, broadcast};
 
-use super::redact::Redactor;
 use super::{Client, lifecycle};
 use crate::plan::ReplicaId;
+use crate::redact::Redactor;
 use crate::system::engine::LogLine;
 
 /// Follows one replica's log.
@@ -110,7 +110,7 @@ impl Follower {
     }
 
     async fn line(&self, file: &mut BufWriter<File>, stamp: &str, line: &str) {
-        let line = self.redactor.redact(line);
+        let line = self.redactor.text(line);
         if self.ready.as_ref().is_some_and(|ready| ready.is_match(&line))
             && stamp > self.shared.ready_after.lock().expect("no holder panics").as_str()
         {
@@ -157,5 +157,5 @@ pub(super) async fn tail(client: &Client, container: &str, redactor: &Redactor) 
     while let Some(Ok(frame)) = frames.next().await {
         text.push_str(&String::from_utf8_lossy(&frame.into_bytes()));
     }
-    text.lines().map(|line| redactor.redact(line.trim_end())).collect()
+    text.lines().map(|line| redactor.text(line.trim_end())).collect()
 }

@@ -34,7 +34,6 @@ mod network;
 mod owner;
 mod process;
 mod ready;
-mod redact;
 mod replica;
 mod running;
 pub(crate) mod sweep;

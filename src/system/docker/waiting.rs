@@ -7,9 +7,9 @@ use testcontainers::bollard::errors::Error;
 
 use super::bring_up::Shared;
 use super::lifecycle::{self, Look};
-use super::redact::Redactor;
 use super::running::Pod;
 use super::{labels, logs};
+use crate::redact::Redactor;
 use crate::system::compose::{Condition, Service};
 use crate::system::engine::EngineError;
 
@@ -128,7 +128,7 @@ impl Shared {
                 "ended with exit code {} before it was ready",
                 state.exit_code.unwrap_or(0)
             ),
-            log: logs::tail(&self.client, &pod.holder, &Redactor::new(&BTreeMap::new())).await,
+            log: logs::tail(&self.client, &pod.holder, &Redactor::default()).await,
         })
     }
 

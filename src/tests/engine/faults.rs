@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightmail::agent::api::{CountRequest, SendRequest};
+use nightmail::agent::api::{CountRequest, FaultRequest, SendRequest};
 use nightmail::agent::client::Client;
 use nightmail::fault::kill::Kill;
 use nightmail::fault::loss::Loss;
@@ -262,6 +262,22 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
     confirmed(&healed, &["back-1", "front-1"]);
     assert!(healed.evidence[0].contains("time-to-live had passed"), "{healed:#?}");
 
+    // Where another fault has closed the path already, nothing shows that this one did anything.
+    let address = system.replica(&replica("front", 1)).unwrap().address;
+    let other = FaultRequest {
+        peers: vec![address],
+        percent: None,
+        ttl_ms: 60_000,
+    };
+    agent(&system, "back").put_fault("other", &other).await.unwrap();
+    let (closed, quarter) = (context(&system, 2), loss(25.0));
+    unconfirmed(
+        &quarter.inject(&closed).await.unwrap(),
+        "before, 0 of 5 datagrams arrived",
+    );
+    agent(&system, "back").remove_fault("other").await.unwrap();
+    confirmed(&quarter.heal(&closed).await.unwrap(), &["back-1", "front-1"]);
+
     // Rules that somebody else removed while the fault lasted: the heal finds none of its own.
     let (half, context) = (loss(50.0), context(&system, 1));
     confirmed(&half.inject(&context).await.unwrap(), &["back-1", "front-1"]);
@@ -308,6 +324,7 @@ fn databases(name: &str) -> SystemRequest {
         dir,
         environment: Default::default(),
         agents: Vec::new(),
+        redactor: Default::default(),
     }
 }
 

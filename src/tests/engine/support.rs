@@ -77,6 +77,7 @@ pub fn request(name: &str, compose: &str, ready: &[&str]) -> SystemRequest {
         dir,
         environment: Default::default(),
         agents: Vec::new(),
+        redactor: Default::default(),
     }
 }
 

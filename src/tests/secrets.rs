@@ -1,0 +1,105 @@
+//! A value that an experiment takes from an environment variable reaches the system, and no file and no terminal. A whole
+//! run on real containers, with the guestbook.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const SECRET: &str = "sk_live_9f\"8e7d";
+
+/// The secret is the book's setting, part of a title, and asked for back by nobody.
+const EXPERIMENT: &str = "
+title: The book is signed with ${token}
+configuration: {token: {type: env, key: NIGHTMAIL_TEST_TOKEN}}
+system: SYSTEM
+environment: {book: {GREETING: '${token}'}}
+workload: {arrivals: constant, operations: {sign: {rate: 5/s}}, for: 1s}
+gate: {warm-up: 1s, window: 1s}
+steady-state-hypothesis:
+  title: Visitors can sign, with ${token} or without
+  probes: [{name: 'signing succeeds with ${token}', metric: success-rate, operation: sign, tolerance: '>= 50%'}]
+invariants: [every-visitor-stands-in-the-book-once]
+";
+
+fn nightmail(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nightmail"))
+        .args(args)
+        .current_dir(folder)
+        .env("NIGHTMAIL_TEST_TOKEN", SECRET)
+        .output()
+        .expect("nightmail")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
+/// As it is, and as JSON, HTML and XML write it.
+fn forms() -> [String; 3] {
+    let escaped = |quote: &str| SECRET.replace('"', quote);
+    [SECRET.to_owned(), escaped("\\\""), escaped("&quot;")]
+}
+
+fn assert_without_secret(what: &str, text: &str) {
+    for form in forms() {
+        assert!(!text.contains(&form), "{what} holds the secret:\n{text}");
+    }
+}
+
+#[test]
+fn a_value_from_the_environment_stands_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = EXPERIMENT.replace("SYSTEM", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook"));
+    std::fs::write(folder.path().join("signed.yaml"), experiment).unwrap();
+
+    let plan = nightmail(&["plan", "signed.yaml"], folder.path());
+    let shown = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(shown.contains("GREETING=***"), "the setting is shown, masked:\n{shown}");
+    assert_without_secret("the plan shown", &shown);
+
+    let run = nightmail(&["run", "signed.yaml", "--out", "runs"], folder.path());
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    assert!(said.contains("The book is signed with ***"), "{said}");
+    assert_without_secret("the terminal", &said);
+
+    let written = files(&folder.path().join("runs"));
+    for name in [
+        "plan.json",
+        "history.jsonl",
+        "events.jsonl",
+        "verdict.json",
+        "junit.xml",
+        "summary.md",
+        "report.html",
+        "book-1.log",
+    ] {
+        assert!(
+            written.iter().any(|path| path.ends_with(name)),
+            "{name} is missing from {written:?}"
+        );
+    }
+    for path in &written {
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        assert_without_secret(&path.display().to_string(), &text);
+    }
+
+    let dir = written[0]
+        .ancestors()
+        .find(|path| path.join("plan.json").is_file())
+        .unwrap();
+    let again = nightmail(&["check", dir.to_str().unwrap()], folder.path());
+    assert_eq!(
+        again.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+    assert_without_secret("the check", &String::from_utf8_lossy(&again.stdout));
+}
