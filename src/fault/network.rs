@@ -99,7 +99,10 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
         if ended_before.contains(&path.to.id) {
             measured.evidence.insert(
                 0,
-                format!("{}: its time-to-live had passed before the heal", path.name()),
+                format!(
+                    "{}: its rule was gone before the heal: its time-to-live had passed, or somebody removed it",
+                    path.name()
+                ),
             );
         }
         measured

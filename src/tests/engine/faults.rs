@@ -1,189 +1,435 @@
-//! Faults of the online postage system on real containers: `stop`, `loss`, and targets found by their role.
+//! Faults on real containers: what they do, what their receipts say, and that a receipt of one that does not bite says so.
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nightmail::agent::api::{CountRequest, FaultRequest, SendRequest};
 use nightmail::agent::client::Client;
+use nightmail::fault::kill::Kill;
 use nightmail::fault::loss::Loss;
 use nightmail::fault::pause::Pause;
 use nightmail::fault::stop::Stop;
-use nightmail::fault::{Fault, FaultContext};
+use nightmail::fault::{Fault, FaultContext, Patience, Receipt};
 use nightmail::plan::{ReplicaId, Role, Target};
-use nightmail::system::engine::{Engine, Replica, SystemRequest};
+use nightmail::system::definition::SystemDefinition;
+use nightmail::system::engine::{Engine, ProcessState, RunningSystem, SystemRequest};
+use serde_json::{Value, json};
 
-use crate::support::{engine, events, left_of, replica, run_id};
+use crate::support::{ask, engine, events, eventually, folder, left_of, replica, request, run_id};
 
 const TTL: Duration = Duration::from_secs(60);
-/// Datagrams of one measurement, in waves that fit into a socket's buffer.
-const WAVES: u32 = 5;
-const WAVE: u32 = 60;
+/// How long anything that must come may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// Long enough to look for an effect that must not be there.
+const SHORT: Duration = Duration::from_millis(500);
 
-fn postage(agents: Vec<ReplicaId>) -> SystemRequest {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/postage");
-    let text = std::fs::read_to_string(dir.join("system.yaml")).unwrap();
-    let run_id = run_id("faults");
-    SystemRequest {
-        logs_dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("logs-{run_id}")),
-        run_id,
-        definition: serde_saphyr::from_str(&text).unwrap(),
-        dir,
-        environment: Default::default(),
-        agents,
-        redactor: Default::default(),
+fn of(service: &str) -> Vec<Target> {
+    vec![Target::Replicas(vec![replica(service, 1)])]
+}
+
+fn context(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
+    FaultContext::new(system.clone(), fault, TTL, 1)
+}
+
+/// The same for a fault that is not expected to be seen.
+fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
+    let patience = Patience {
+        halted: SHORT,
+        stopped: SHORT,
+        ready: SHORT,
+        ..Patience::default()
+    };
+    FaultContext {
+        patience,
+        ..context(system, fault)
     }
 }
 
-fn in_the_role(role: Role) -> Vec<Target> {
-    let group = "database".to_owned();
-    let members = vec![replica("database-1", 1), replica("database-2", 1)];
-    vec![Target::Role { group, role, members }]
+fn confirmed(receipt: &Receipt, replicas: &[&str]) {
+    assert!(receipt.confirmed && receipt.onset_us.is_some(), "{receipt:#?}");
+    assert_eq!(receipt.replicas, replicas);
 }
 
-/// `exited 0`, asked past the code under test.
-fn state(run_id: &str, replica: &str) -> String {
-    let docker = |args: &[&str]| {
-        let output = Command::new("docker").args(args).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
+fn unconfirmed(receipt: &Receipt, because: &str) {
+    assert!(!receipt.confirmed && receipt.onset_us.is_none(), "{receipt:#?}");
+    assert!(
+        receipt.evidence.iter().any(|line| line.contains(because)),
+        "{receipt:#?}"
+    );
+}
+
+fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A replica's container.
+fn container(run_id: &str, id: &ReplicaId) -> String {
     let labels = [
         format!("label=nightmail.run={run_id}"),
-        format!("label=nightmail.replica={replica}"),
-        "label=nightmail.part=replica".to_owned(),
+        format!("label=nightmail.replica={id}"),
     ];
-    let mut list = vec!["ps", "-aq"];
-    labels.iter().for_each(|label| list.extend(["--filter", label]));
-    let container = docker(&list);
-    docker(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", &container])
+    let [run, replica] = labels.each_ref().map(String::as_str);
+    let part = "label=nightmail.part=replica";
+    let found = docker(&["ps", "-aq", "--filter", run, "--filter", replica, "--filter", part]);
+    assert_eq!(found.lines().count(), 1, "{id} is one container: {found:?}");
+    found
+}
+
+/// What Docker itself says of a container.
+fn inspect(container: &str, of: &str) -> String {
+    docker(&["inspect", "--format", of, container])
+}
+
+async fn down(system: &Arc<dyn RunningSystem>, run_id: &str) {
+    assert_eq!(system.down().await, Vec::<String>::new());
+    assert_eq!(left_of(run_id), Vec::<String>::new());
+}
+
+const STOPPABLE: &str = "
+services:
+  polite: {image: probe, command: serve-until-asked, restart: always, stop_signal: SIGINT}
+  twin: {image: probe, command: serve, restart: always}
+  deaf: {image: probe, command: serve, stop_grace_period: 1s}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal() {
+    let request = request("fault-stop", STOPPABLE, &["polite", "twin", "deaf"]);
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    let (polite, twin) = (replica("polite", 1), replica("twin", 1));
+    let address = |id| system.replica(id).unwrap().address;
+    let stop = Stop { targets: of("polite") };
+    let context = context(&system, 0);
+    confirmed(&stop.inject(&context).await.unwrap(), &["polite-1"]);
+    let stopped = container(&request.run_id, &polite);
+    assert_eq!(
+        inspect(&stopped, "{{.State.ExitCode}}"),
+        "0",
+        "137 would be that of SIGKILL"
+    );
+
+    // Docker brings back a twin of the same policy that ends by itself; by then it would have brought this one back too.
+    let _ = ask(address(&twin), "/exit");
+    let restarted = container(&request.run_id, &twin);
+    eventually("its twin was restarted", WITHIN, || {
+        inspect(&restarted, "{{.RestartCount}}") == "1" && ask(address(&twin), "/").is_ok()
+    })
+    .await;
+    assert_eq!(system.state(&polite).await.unwrap(), ProcessState::Exited);
+    assert!(ask(address(&polite), "/").is_err(), "nobody is there");
+
+    confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
+    assert_eq!(ask(address(&polite), "/").unwrap(), "ok");
+    assert_eq!(
+        inspect(&stopped, "{{.HostConfig.RestartPolicy.Name}}"),
+        "always",
+        "its policy is back"
+    );
+    down(&system, &request.run_id).await;
+    let log = std::fs::read_to_string(request.logs_dir.join("polite-1.log")).unwrap();
+    let said: Vec<&str> = log.lines().filter(|line| !line.starts_with("asked for")).collect();
+    assert_eq!(
+        said[..3],
+        ["listening as polite-1", "asked by SIGINT", "listening as polite-1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roles_are_found_and_a_stop_is_an_orderly_end() {
-    let request = postage(Vec::new());
-    let system = engine()
-        .await
-        .up(&request, &events())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
-    let context = |id| FaultContext::new(system.clone(), id, TTL, 1);
+async fn a_stop_that_stops_nobody_is_not_confirmed() {
+    let request = request("fault-stop-not", STOPPABLE, &["polite", "twin", "deaf"]);
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    let polite = container(&request.run_id, &replica("polite", 1));
 
-    let freeze = Pause {
-        targets: in_the_role(Role::Primary),
-    };
-    let on = context(0);
-    let receipt = freeze.inject(&on).await.unwrap();
-    assert!(receipt.confirmed, "{receipt:?}");
-    assert_eq!(receipt.replicas, ["database-1-1"]);
-    assert_eq!(state(&request.run_id, "database-1-1"), "paused 0");
-    assert_eq!(state(&request.run_id, "database-2-1"), "running 0");
-    // Frozen, it cannot say that it is the primary, and nobody else does.
-    let error = freeze.inject(&context(1)).await.unwrap_err().to_string();
-    assert!(
-        error.starts_with("no primary among database-1-1, database-2-1"),
-        "{error}"
-    );
-    assert!(freeze.heal(&on).await.unwrap().confirmed);
-    assert_eq!(state(&request.run_id, "database-1-1"), "running 0");
+    // The signal is lost on it: it is still there when patience is at its end, and is killed only later.
+    let deaf = Stop { targets: of("deaf") };
+    let context = impatient(&system, 0);
+    unconfirmed(&deaf.inject(&context).await.unwrap(), "deaf-1: still running");
+    confirmed(&deaf.heal(&context).await.unwrap(), &["deaf-1"]);
 
-    let stop = Stop {
-        targets: in_the_role(Role::Standby),
-    };
-    let on = context(2);
-    let receipt = stop.inject(&on).await.unwrap();
-    assert!(receipt.confirmed, "{receipt:?}");
-    assert_eq!(receipt.replicas, ["database-2-1"]);
-    // Its own stop signal was heeded: SIGKILL would have given 137.
-    assert_eq!(state(&request.run_id, "database-2-1"), "exited 0");
-    let again = Stop {
-        targets: vec![Target::Replicas(vec![replica("database-2", 1)])],
-    };
-    let twice = context(3);
-    let receipt = again.inject(&twice).await.unwrap();
-    assert!(
-        !receipt.confirmed,
-        "what has ended already was not stopped by this: {receipt:?}"
-    );
-    let receipt = stop.heal(&on).await.unwrap();
-    assert!(receipt.confirmed, "{receipt:?}");
-    assert!(system.is_ready(&replica("database-2", 1)).await.unwrap());
+    // Somebody else stopped it.
+    docker(&["stop", &polite]);
+    let stop = Stop { targets: of("polite") };
+    let context = impatient(&system, 1);
+    unconfirmed(&stop.inject(&context).await.unwrap(), "polite-1: was gone before");
 
-    assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
-    let log = std::fs::read_to_string(request.logs_dir.join("database-2-1.log")).unwrap();
-    assert!(log.contains("database system is shut down"), "{log}");
+    // Somebody else starts it and freezes it: it is not as it was before, and no heal.
+    docker(&["start", &polite]);
+    docker(&["pause", &polite]);
+    unconfirmed(&stop.heal(&context).await.unwrap(), "polite-1: frozen");
+    docker(&["unpause", &polite]);
+    confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
+    down(&system, &request.run_id).await;
 }
 
-/// How many of [`WAVES`] times [`WAVE`] datagrams arrive.
-async fn arrive(from: &Replica, to: &Replica) -> u32 {
-    let client = |replica: &Replica| Client::new(replica.agent.expect("an agent"));
-    let (sender, counter) = (client(from), client(to));
+const PAIR: &str = "
+services:
+  front: {image: probe, command: serve}
+  back: {image: probe, command: serve}
+";
+
+/// Datagrams of a measurement of the tests' own.
+const SENT: u32 = 1_000;
+/// So many at once fit any receive buffer.
+const AT_ONCE: u32 = 50;
+
+/// The agent beside the first replica of a service.
+fn agent(system: &Arc<dyn RunningSystem>, service: &str) -> Client {
+    let replica = system.replica(&replica(service, 1)).unwrap();
+    Client::new(replica.agent.expect("it was asked for"))
+}
+
+/// How many of [`SENT`] datagrams arrive.
+async fn arrive(system: &Arc<dyn RunningSystem>, from: &str, to: &str) -> u32 {
+    let address = |service| system.replica(&replica(service, 1)).unwrap().address;
+    let (sender, receiver) = (agent(system, from), agent(system, to));
     let mut arrived = 0;
-    for _ in 0..WAVES {
+    for _ in 0..SENT / AT_ONCE {
         let nonce = rand::random();
         let send = SendRequest {
             nonce,
-            to: to.address,
-            datagrams: WAVE,
+            to: address(to),
+            datagrams: AT_ONCE,
         };
-        assert_eq!(sender.send(&send).await.unwrap().datagrams, WAVE);
+        assert_eq!(sender.send(&send).await.unwrap().datagrams, AT_ONCE);
         let count = CountRequest {
             nonce,
-            from: from.address,
-            datagrams: WAVE,
+            from: address(from),
+            datagrams: AT_ONCE,
             rule: None,
-            wait_ms: 200,
+            wait_ms: 50,
         };
-        arrived += counter.count(&count).await.unwrap().datagrams;
+        arrived += receiver.count(&count).await.unwrap().datagrams;
     }
     arrived
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_loss_takes_its_share_one_way() {
-    let (provider, api) = (replica("payment-provider", 1), replica("postage-api", 1));
-    let request = postage(vec![provider.clone(), api.clone()]);
-    let system = engine()
-        .await
-        .up(&request, &events())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
-    let context = |id| FaultContext::new(system.clone(), id, TTL, 1);
-    let of = |id| system.replica(id).unwrap();
-    let (from, to) = (of(&provider), of(&api));
-    let loss = Loss {
-        from: vec![Target::Replicas(vec![provider.clone()])],
-        to: vec![Target::Replicas(vec![api.clone()])],
+fn loss(percent: f64) -> Loss<Target> {
+    Loss {
+        from: of("front"),
+        to: of("back"),
         both_ways: false,
-        percent: 30.0,
+        percent,
+    }
+}
+
+async fn pair(name: &str) -> (SystemRequest, Arc<dyn RunningSystem>) {
+    let mut request = request(name, PAIR, &["front", "back"]);
+    request.agents = vec![replica("front", 1), replica("back", 1)];
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    (request, system)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_takes_its_share_in_its_direction_until_the_heal() {
+    let (request, system) = pair("fault-loss").await;
+    let (loss, context) = (loss(30.0), context(&system, 0));
+    confirmed(&loss.inject(&context).await.unwrap(), &["back-1", "front-1"]);
+
+    let counted = async || agent(&system, "back").faults().await.unwrap()[0].peers[0];
+    let before = counted().await;
+    let arrived = arrive(&system, "front", "back").await;
+    // More than six standard deviations either way.
+    assert!((600..=800).contains(&arrived), "{arrived} of {SENT} arrived");
+    let after = counted().await;
+    assert_eq!(after.probes_seen - before.probes_seen, u64::from(SENT));
+    assert_eq!(
+        after.dropped - before.dropped,
+        u64::from(SENT - arrived),
+        "the kernel dropped those and no others"
+    );
+    assert_eq!(arrive(&system, "back", "front").await, SENT, "the other direction");
+
+    confirmed(&loss.heal(&context).await.unwrap(), &["back-1", "front-1"]);
+    assert_eq!(arrive(&system, "front", "back").await, SENT);
+    down(&system, &request.run_id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
+    let (request, system) = pair("fault-loss-not").await;
+    // Its time is over long before so small a share could be measured.
+    let over = FaultContext {
+        ttl: Duration::from_millis(1),
+        ..context(&system, 0)
     };
+    let small = loss(0.5);
+    unconfirmed(&small.inject(&over).await.unwrap(), "which does not fit 0.5 %");
+    let healed = small.heal(&over).await.unwrap();
+    confirmed(&healed, &["back-1", "front-1"]);
+    assert!(healed.evidence[0].contains("time-to-live had passed"), "{healed:#?}");
 
-    let on = context(0);
-    let receipt = loss.inject(&on).await.unwrap();
-    assert!(receipt.confirmed, "{receipt:?}");
-    let arrived = arrive(from, to).await;
-    // 210 of 300 are expected; six standard deviations are 48.
-    assert!((162..=258).contains(&arrived), "{arrived} of 300 arrived: {receipt:?}");
-    assert_eq!(arrive(to, from).await, WAVES * WAVE, "the other direction is untouched");
-    let receipt = loss.heal(&on).await.unwrap();
-    assert!(receipt.confirmed, "{receipt:?}");
-    assert_eq!(arrive(from, to).await, WAVES * WAVE);
-
-    // Where another cut stands already, nothing shows that this fault did anything.
-    let cut = Client::new(to.agent.unwrap());
+    // Where another fault has closed the path already, nothing shows that this one did anything.
+    let address = system.replica(&replica("front", 1)).unwrap().address;
     let other = FaultRequest {
-        peers: vec![from.address],
+        peers: vec![address],
         percent: None,
         ttl_ms: 60_000,
     };
-    cut.put_fault("other", &other).await.unwrap();
-    let on = context(1);
-    let receipt = loss.inject(&on).await.unwrap();
-    assert!(!receipt.confirmed, "{receipt:?}");
-    cut.remove_fault("other").await.unwrap();
-    assert!(loss.heal(&on).await.unwrap().confirmed);
+    agent(&system, "back").put_fault("other", &other).await.unwrap();
+    let (closed, quarter) = (context(&system, 2), loss(25.0));
+    unconfirmed(
+        &quarter.inject(&closed).await.unwrap(),
+        "before, 0 of 5 datagrams arrived",
+    );
+    agent(&system, "back").remove_fault("other").await.unwrap();
+    confirmed(&quarter.heal(&closed).await.unwrap(), &["back-1", "front-1"]);
 
-    assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    // Rules that somebody else removed while the fault lasted: the heal finds none of its own.
+    let (half, context) = (loss(50.0), context(&system, 1));
+    confirmed(&half.inject(&context).await.unwrap(), &["back-1", "front-1"]);
+    assert!(agent(&system, "back").remove_fault("1").await.unwrap().existed);
+    assert_eq!(arrive(&system, "front", "back").await, SENT);
+    let healed = half.heal(&context).await.unwrap();
+    assert!(healed.evidence[0].contains("before the heal"), "{healed:#?}");
+    down(&system, &request.run_id).await;
+}
+
+/// The database of the postage fixture, and nothing else of it.
+fn databases(name: &str) -> SystemRequest {
+    let postage = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/postage");
+    let read = |file: &str| -> Value {
+        serde_saphyr::from_str(&std::fs::read_to_string(postage.join(file)).unwrap()).unwrap()
+    };
+    let only = |map: &Value, prefix: &str| -> Value {
+        let entries = map.as_object().unwrap().iter();
+        let kept = entries.filter(|(name, _)| name.starts_with(prefix));
+        kept.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    };
+    let (compose, system) = (read("compose.yaml"), read("system.yaml"));
+    let dir = folder(name);
+    let cut = json!({
+        "name": "postage",
+        "x-nightmail": {"images": only(&compose["x-nightmail"]["images"], "nightmail/postgres")},
+        "services": only(&compose["services"], "database-"),
+    });
+    // JSON is YAML.
+    std::fs::write(dir.join("compose.yaml"), cut.to_string()).unwrap();
+    let definition: SystemDefinition = serde_json::from_value(json!({
+        "name": name,
+        "title": "A primary and its standby",
+        "groups": system["groups"],
+        "services": only(&system["services"], "database-"),
+        "operations": {},
+    }))
+    .unwrap();
+    let run_id = run_id(name);
+    SystemRequest {
+        logs_dir: dir.join(format!("logs-{run_id}")),
+        run_id,
+        definition,
+        dir,
+        environment: Default::default(),
+        agents: Vec::new(),
+        redactor: Default::default(),
+    }
+}
+
+fn role(role: Role) -> Vec<Target> {
+    vec![Target::Role {
+        group: "database".to_owned(),
+        role,
+        members: vec![replica("database-1", 1), replica("database-2", 1)],
+    }]
+}
+
+/// What a database answers, asked past the code under test.
+async fn query(system: &Arc<dyn RunningSystem>, service: &str, sql: &str) -> String {
+    let address = system.replica(&replica(service, 1)).unwrap().address;
+    let config = format!("host={address} user=postgres dbname=postgres connect_timeout=5");
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = client.simple_query(sql).await.unwrap();
+    connection.abort();
+    let row = answer.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_whichever_database_has_it_when_the_fault_comes() {
+    let request = databases("fault-roles");
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    let state = |service: &str| inspect(&container(&request.run_id, &replica(service, 1)), "{{.State.Status}}");
+    let primary = || role(Role::Primary);
+
+    let freeze = Pause {
+        targets: role(Role::Standby),
+    };
+    let frozen = context(&system, 0);
+    confirmed(&freeze.inject(&frozen).await.unwrap(), &["database-2-1"]);
+    assert_eq!(
+        (state("database-1"), state("database-2")),
+        ("running".into(), "paused".into())
+    );
+    confirmed(&freeze.heal(&frozen).await.unwrap(), &["database-2-1"]);
+
+    let kill = Kill { targets: primary() };
+    let killed = context(&system, 1);
+    confirmed(&kill.inject(&killed).await.unwrap(), &["database-1-1"]);
+    assert_eq!(
+        (state("database-1"), state("database-2")),
+        ("exited".into(), "running".into())
+    );
+
+    // Nobody has the role: nothing is done to anybody.
+    let nobody = Pause { targets: primary() }.inject(&context(&system, 2)).await;
+    let refusal = nobody.unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("no primary among database-1-1, database-2-1: database-1-1 did not answer"),
+        "{refusal}"
+    );
+    assert_eq!(state("database-2"), "running");
+
+    // The role moves, and with it whom a fault means.
+    assert_eq!(query(&system, "database-2", "select pg_promote()").await, "t");
+    let freeze = Pause { targets: primary() };
+    let frozen = context(&system, 3);
+    confirmed(&freeze.inject(&frozen).await.unwrap(), &["database-2-1"]);
+    assert_eq!(state("database-2"), "paused");
+    confirmed(&freeze.heal(&frozen).await.unwrap(), &["database-2-1"]);
+
+    // The kill is healed where it was done, though that is not the primary any more; then there are two.
+    confirmed(&kill.heal(&killed).await.unwrap(), &["database-1-1"]);
+    for service in ["database-1", "database-2"] {
+        assert_eq!(query(&system, service, "select pg_is_in_recovery()").await, "f");
+    }
+    let refusal = kill.inject(&context(&system, 4)).await.unwrap_err().to_string();
+    assert!(refusal.contains("there is more than one"), "{refusal}");
+    assert_eq!(
+        (state("database-1"), state("database-2")),
+        ("running".into(), "running".into())
+    );
+    down(&system, &request.run_id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_was_frozen_already_proves_nothing() {
+    let request = databases("fault-roles-not");
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    let standby = container(&request.run_id, &replica("database-2", 1));
+    let freeze = Pause {
+        targets: vec![Target::Replicas(vec![replica("database-2", 1)])],
+    };
+    docker(&["pause", &standby]);
+    unconfirmed(
+        &freeze.inject(&impatient(&system, 0)).await.unwrap(),
+        "was frozen before",
+    );
+    // Asked for its role, it does not answer, and so it is no target.
+    let by_role = Pause {
+        targets: role(Role::Standby),
+    };
+    let refusal = by_role.inject(&impatient(&system, 1)).await.unwrap_err().to_string();
+    assert!(
+        refusal.contains("database-2-1 did not answer (nothing within"),
+        "{refusal}"
+    );
+    docker(&["unpause", &standby]);
+    down(&system, &request.run_id).await;
 }

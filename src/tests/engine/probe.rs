@@ -7,6 +7,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("serve") => serve(),
+        Some("serve-until-asked") => {
+            end_when_asked();
+            serve();
+        }
         Some("fail") => {
             println!("first words");
             eprintln!("last words: password is {}", std::env::var("DB_PASSWORD").unwrap_or_default());
@@ -14,6 +18,28 @@ fn main() {
         }
         Some("job") => println!("job done"),
         other => panic!("no such mode: {other:?}"),
+    }
+}
+
+/// The first process of a container gets no signal that it has no handler for.
+fn end_when_asked() {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+        fn write(file: i32, bytes: *const u8, count: usize) -> isize;
+        fn _exit(code: i32) -> !;
+    }
+    // Only what a handler may do, and so no `println!`.
+    extern "C" fn asked(number: i32) {
+        let line: &[u8] = if number == 2 { b"asked by SIGINT\n" } else { b"asked by another signal\n" };
+        // SAFETY: both are safe in a handler, and the line is as long as it says.
+        unsafe {
+            write(1, line.as_ptr(), line.len());
+            _exit(0);
+        }
+    }
+    for number in [2, 15] {
+        // SAFETY: the handler has the form that C asks for, and lasts as long as the program.
+        unsafe { signal(number, asked) };
     }
 }
 

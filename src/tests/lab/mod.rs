@@ -1,10 +1,11 @@
 //! A network of the test's own: namespaces on a bridge, an agent in each, and the test's thread beside the bridge.
 //!
-//! Nothing of it touches the machine's own network. It needs the right to make network namespaces (root), and goes away
-//! with its guard.
+//! Nothing of it touches the machine's own network. It needs the right to make network namespaces (root's, or that of an
+//! ordinary user in a user namespace), and goes away with its guard.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -26,18 +27,67 @@ pub const HARNESS: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 /// How long anything that must come may take.
 pub const WITHIN: Duration = Duration::from_secs(10);
 
-/// Says that tests which need rights may be left out.
+/// Leaves these tests out where no namespace can be made. Only on purpose: each says so past the runner's capture.
 const SKIP: &str = "NIGHTMAIL_SKIP_PRIVILEGED_TESTS";
 
-/// Whether namespaces can be made here. Where they cannot, the test fails, unless it is left out on purpose.
+/// Whether the test that asks is to go on here. Root may make network namespaces; anybody else's test runs once more in
+/// a user namespace, as root of that, and what it says there is what counts.
 pub fn possible() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let skip = std::env::var_os(SKIP).is_some_and(|value| value == "1");
+    let thread = std::thread::current();
+    let test = thread.name().expect("the runner names a test's thread after it");
+    if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
+        say(&format!("SKIPPED, since {SKIP}=1: {test}\n"));
+        return false;
+    }
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let output = in_user_namespace()
+        .arg(std::env::current_exe().expect("the runner's own file"))
+        .args(["--exact", test, "--nocapture"])
+        .output()
+        .expect("util-linux is installed");
+    if !output.status.success() {
+        panic!("{}", not_run(&output));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
     assert!(
-        root || skip,
-        "this test makes network namespaces, which takes root: run it as root, or leave it and its like out with {SKIP}=1"
+        said.contains("1 passed"),
+        "{test} did not run in its namespace:\n{said}"
     );
-    root
+    false
+}
+
+/// A shell as root of a user namespace, which starts the words that follow. Its `/run` is its own, since network
+/// namespaces are kept there by name.
+fn in_user_namespace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "--net", "sh", "-c"]);
+    command.args(["mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"]);
+    command
+}
+
+/// Why a test that ran in a user namespace did not pass: its own failure, or that there is no such namespace.
+fn not_run(output: &Output) -> String {
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if said.contains("running 1 test") {
+        return format!("it failed in a user namespace:\n{said}");
+    }
+    format!(
+        "this test makes network namespaces, which takes root, or a kernel that lets ordinary users make user namespaces \
+         (`unshare --user --map-root-user --mount --net true` must succeed)\n{said}  hint: run it as root, allow user \
+         namespaces (on some hosts `sysctl kernel.unprivileged_userns_clone=1` or \
+         `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or leave such tests out with {SKIP}=1"
+    )
+}
+
+/// Straight to the terminal: what a passing test prints, the runner keeps to itself.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// The network. Fields are dropped in their order: the thread leaves the namespace before that is removed.
