@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::ImageSummary;
-use testcontainers::bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveImageOptions,
-};
+use testcontainers::bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
 
 use super::owner::{Life, Owner};
 use super::{Client, bring_up, connect_client, labels, sweep};
@@ -60,24 +57,10 @@ pub async fn gc(images: bool) -> Result<GcReport, EngineError> {
 
 /// Every run that has left a trace, with its owner.
 async fn runs(client: &Client) -> Result<BTreeMap<String, Option<String>>, Error> {
-    let filters = labels::filter(labels::RUN);
-    let containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let networks = ListNetworksOptionsBuilder::new().filters(&filters).build();
-    let volumes = ListVolumesOptionsBuilder::new().filters(&filters).build();
-    let (containers, networks, volumes) = tokio::try_join!(
-        client.list_containers(Some(containers)),
-        client.list_networks(Some(networks)),
-        client.list_volumes(Some(volumes)),
-    )?;
+    let (containers, networks, volumes) = sweep::list(client, labels::RUN).await?;
     let labels = containers.into_iter().filter_map(|container| container.labels);
     let labels = labels.chain(networks.into_iter().filter_map(|network| network.labels));
-    let labels = labels.chain(
-        volumes
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|volume| volume.labels),
-    );
+    let labels = labels.chain(volumes.into_iter().map(|volume| volume.labels));
     Ok(labels.filter_map(|labels| run_and_owner(&labels)).collect())
 }
 

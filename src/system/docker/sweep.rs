@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use testcontainers::bollard::errors::Error;
+use testcontainers::bollard::models::{ContainerSummary, Network, Volume};
 use testcontainers::bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveVolumeOptionsBuilder,
@@ -98,6 +99,19 @@ pub(crate) async fn after_death(client: &Client, run_id: &str) {
 
 /// Everything that carries a label.
 pub(super) async fn find(client: &Client, label: &str) -> Result<Found, Error> {
+    let (containers, networks, volumes) = list(client, label).await?;
+    Ok(Found {
+        containers: containers.into_iter().filter_map(|container| container.id).collect(),
+        networks: networks.into_iter().filter_map(|network| network.name).collect(),
+        volumes: volumes.into_iter().map(|volume| volume.name).collect(),
+    })
+}
+
+/// The same as Docker describes it.
+pub(super) async fn list(
+    client: &Client,
+    label: &str,
+) -> Result<(Vec<ContainerSummary>, Vec<Network>, Vec<Volume>), Error> {
     let filters = labels::filter(label);
     let containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let networks = ListNetworksOptionsBuilder::new().filters(&filters).build();
@@ -107,16 +121,7 @@ pub(super) async fn find(client: &Client, label: &str) -> Result<Found, Error> {
         client.list_networks(Some(networks)),
         client.list_volumes(Some(volumes)),
     )?;
-    Ok(Found {
-        containers: containers.into_iter().filter_map(|container| container.id).collect(),
-        networks: networks.into_iter().filter_map(|network| network.name).collect(),
-        volumes: volumes
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|volume| volume.name)
-            .collect(),
-    })
+    Ok((containers, networks, volumes.volumes.unwrap_or_default()))
 }
 
 /// Removes all containers at once, then networks and volumes. Returns what was refused, in words.
