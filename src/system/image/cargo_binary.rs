@@ -6,8 +6,7 @@ use std::process::Command;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::closure::Closure;
-use super::{Image, ImageError, RootFs, Settings, USER, base_files};
+use super::{Image, ImageError, USER};
 
 /// Overrides the Cargo profile that replicas are built with.
 pub const PROFILE_VARIABLE: &str = "NIGHTMAIL_CARGO_PROFILE";
@@ -34,24 +33,9 @@ impl CargoBinary {
             )));
         }
         let executable = self.build(&workspace_root(dir)?)?;
-        let mut rootfs = RootFs::default();
-        base_files(&mut rootfs);
-        let mut closure = Closure::new(Path::new("/"));
-        closure.program(&self.path, &executable)?;
-        let folders = closure.install(&mut rootfs)?;
-        Ok(Image {
-            rootfs,
-            settings: Settings {
-                environment: folders
-                    .map(|folders| ("LD_LIBRARY_PATH".to_owned(), folders))
-                    .into_iter()
-                    .collect(),
-                entrypoint: vec![self.path.display().to_string()],
-                user: Some(USER),
-                ..Settings::default()
-            },
-            ..Image::default()
-        })
+        let mut image = Image::of_program(&self.path, &executable)?;
+        image.settings.user = Some(USER);
+        Ok(image)
     }
 
     fn build(&self, root: &Path) -> Result<PathBuf, ImageError> {

@@ -17,6 +17,7 @@ pub mod packages;
 pub mod postgres;
 pub mod rootfs;
 
+use closure::Closure;
 pub use rootfs::RootFs;
 
 /// The user that replicas run as, in images that nightmail makes.
@@ -65,6 +66,29 @@ pub struct Image {
     pub finish: Option<Vec<String>>,
     /// How it runs.
     pub settings: Settings,
+}
+
+impl Image {
+    /// A program of the host, alone with the libraries it needs. It lies at `path` and is what the image runs.
+    fn of_program(path: &Path, executable: &Path) -> Result<Self, ImageError> {
+        let mut rootfs = RootFs::default();
+        base_files(&mut rootfs);
+        let mut closure = Closure::new(Path::new("/"));
+        closure.program(path, executable)?;
+        let folders = closure.install(&mut rootfs)?;
+        Ok(Self {
+            rootfs,
+            settings: Settings {
+                environment: folders
+                    .map(|folders| ("LD_LIBRARY_PATH".to_owned(), folders))
+                    .into_iter()
+                    .collect(),
+                entrypoint: vec![path.display().to_string()],
+                ..Settings::default()
+            },
+            ..Self::default()
+        })
+    }
 }
 
 /// How an image runs unless told otherwise.
