@@ -14,6 +14,16 @@ pub(super) struct Measured {
     pub evidence: Vec<String>,
 }
 
+impl Measured {
+    /// What one line says.
+    pub(super) fn new(onset: Option<Duration>, line: String) -> Self {
+        Self {
+            onset,
+            evidence: vec![line],
+        }
+    }
+}
+
 /// The whole is confirmed when every part is, and as late as its last part.
 pub(super) fn receipt(replicas: &[ReplicaId], parts: Vec<Measured>) -> Receipt {
     let onsets: Option<Vec<Duration>> = parts.iter().map(|part| part.onset).collect();
@@ -46,10 +56,7 @@ mod tests {
     use super::*;
 
     fn part(onset_ms: Option<u64>) -> Measured {
-        Measured {
-            onset: onset_ms.map(Duration::from_millis),
-            evidence: vec![format!("{onset_ms:?}")],
-        }
+        Measured::new(onset_ms.map(Duration::from_millis), format!("{onset_ms:?}"))
     }
 
     #[test]

@@ -58,12 +58,7 @@ pub(super) async fn inject(
     let id = context.id.to_string();
     network.drop_packets(&id, percent, context.ttl).await?;
     let measured = join_all(network.paths.iter().zip(before).map(async |(path, before)| {
-        let open = format!(
-            "{}: before, {} of {} datagrams arrived",
-            path.name(),
-            before.arrived,
-            before.sent
-        );
+        let open = format!("{}: before, {}", path.name(), before.arrivals());
         let shown = match percent {
             None => see_cut(path, &id, start, context.patience.cut).await,
             Some(percent) => see_loss(path, &id, percent, start).await,
@@ -193,17 +188,10 @@ impl Network {
                 .remove_fault(fault)
                 .await
                 .map_err(|error| station.failed(error))?;
-            Ok((station.id.clone(), removed.existed))
+            Ok((!removed.existed).then(|| station.id.clone()))
         });
-        let removed: Vec<(ReplicaId, bool)> = join_all(removals)
-            .await
-            .into_iter()
-            .collect::<Result<_, FaultError>>()?;
-        Ok(removed
-            .into_iter()
-            .filter(|(_, existed)| !existed)
-            .map(|(id, _)| id)
-            .collect())
+        let ended = join_all(removals).await.into_iter().filter_map(Result::transpose);
+        ended.collect()
     }
 }
 
@@ -220,18 +208,14 @@ async fn see_cut(path: &Path, fault: &str, start: Instant, limit: Duration) -> R
         if cut || told.elapsed() >= limit {
             let onset = cut.then(|| start.elapsed());
             let line = format!(
-                "{}: {} of {} datagrams arrived, {} came as far as the rule and the kernel dropped {} packets there{}",
+                "{}: {}, {} came as far as the rule and the kernel dropped {} packets there{}",
                 path.name(),
-                sample.arrived,
-                sample.sent,
+                sample.arrivals(),
                 sample.seen,
                 sample.dropped,
                 after(onset)
             );
-            return Ok(Measured {
-                onset,
-                evidence: vec![line],
-            });
+            return Ok(Measured::new(onset, line));
         }
         sleep(PAUSE).await;
     }
@@ -255,10 +239,7 @@ async fn see_loss(path: &Path, fault: &str, percent: f64, start: Instant) -> Res
         if fits { "fits" } else { "does not fit" },
         after(onset)
     );
-    Ok(Measured {
-        onset,
-        evidence: vec![line],
-    })
+    Ok(Measured::new(onset, line))
 }
 
 async fn see_healed(
@@ -276,20 +257,12 @@ async fn see_healed(
         } else {
             Err("not tried".to_owned())
         };
-        let line = format!(
-            "{}: {} of {} datagrams arrived",
-            path.name(),
-            sample.arrived,
-            sample.sent
-        );
+        let line = format!("{}: {}", path.name(), sample.arrivals());
         let reason = match connected {
             Ok(()) => {
                 let onset = start.elapsed();
                 let line = format!("{line}, and a fresh connection was made{}", after(Some(onset)));
-                return Ok(Measured {
-                    onset: Some(onset),
-                    evidence: vec![line],
-                });
+                return Ok(Measured::new(Some(onset), line));
             }
             Err(reason) => reason,
         };
@@ -298,16 +271,10 @@ async fn see_healed(
                 "{}: open as far as this fault goes, still held by {others}",
                 path.name()
             );
-            return Ok(Measured {
-                onset: Some(start.elapsed()),
-                evidence: vec![line],
-            });
+            return Ok(Measured::new(Some(start.elapsed()), line));
         }
         if start.elapsed() >= limit {
-            return Ok(Measured {
-                onset: None,
-                evidence: vec![format!("{line}; fresh connection: {reason}")],
-            });
+            return Ok(Measured::new(None, format!("{line}; fresh connection: {reason}")));
         }
         sleep(PAUSE).await;
     }
@@ -326,9 +293,9 @@ async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, Faul
 
 /// An agent that fell silent after the command is no error: the receipt stays unconfirmed.
 fn or_unmeasured(path: &Path, measured: Result<Measured, FaultError>) -> Measured {
-    measured.unwrap_or_else(|error| Measured {
-        onset: None,
-        evidence: vec![format!("{}: could not be measured: {error}", path.name())],
+    measured.unwrap_or_else(|error| {
+        let line = format!("{}: could not be measured: {error}", path.name());
+        Measured::new(None, line)
     })
 }
 

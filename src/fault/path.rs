@@ -66,6 +66,13 @@ pub(super) struct Sample {
     pub dropped: u64,
 }
 
+impl Sample {
+    /// `3 of 5 datagrams arrived`.
+    pub(super) fn arrivals(&self) -> String {
+        format!("{} of {} datagrams arrived", self.arrived, self.sent)
+    }
+}
+
 /// What a fault's rule had counted when the last measurement of a path ended.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleCount {

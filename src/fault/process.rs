@@ -176,10 +176,8 @@ async fn revert_one(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Resul
         }
         sleep(POLL).await;
     }
-    Ok(Measured {
-        onset: None,
-        evidence: vec![format!("{id}: {last}, {} after it was told to go on", ms(limit))],
-    })
+    let line = format!("{id}: {last}, {} after it was told to go on", ms(limit));
+    Ok(Measured::new(None, line))
 }
 
 /// When the state was first seen to be as it should, or what it was last.
