@@ -87,6 +87,17 @@ impl Diagnostic {
         self
     }
 
+    /// Changes all that is said; the excerpt stays.
+    pub fn map(self, change: impl Fn(String) -> String) -> Self {
+        Self {
+            message: change(self.message),
+            place: self.place,
+            label: self.label.map(&change),
+            allowed: self.allowed.map(&change),
+            hint: self.hint.map(&change),
+        }
+    }
+
     /// Where in the file it begins, in bytes.
     pub fn start(&self) -> Option<usize> {
         let (_, bytes) = self.place.as_ref()?.excerpt.as_ref()?;
@@ -163,6 +174,11 @@ impl Diagnostics {
         });
         found.dedup();
         Err(Self(found))
+    }
+
+    /// Changes all that is said; excerpts stay.
+    pub fn map(self, change: impl Fn(String) -> String) -> Self {
+        Self(self.0.into_iter().map(|diagnostic| diagnostic.map(&change)).collect())
     }
 
     /// Each of them.

@@ -322,10 +322,12 @@ impl Events {
     /// Writes the entry, and leaves it without secrets.
     fn write(&self, entry: &mut Entry) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
-        if let Some(redacted) = self.shared.redactor.lock().expect("no holder panics").json(&line) {
-            *entry = serde_json::from_slice(&redacted)?;
-            line = redacted;
+        let redactor = self.shared.redactor.lock().expect("no holder panics");
+        if redactor.is_in_json(&line) {
+            *entry = redactor.readable(serde_json::to_value(&*entry)?, Redactor::value)?;
+            line = serde_json::to_vec(entry)?;
         }
+        drop(redactor);
         let mut file = self.shared.file.lock().expect("no holder panics");
         let Some(file) = file.as_mut() else { return Ok(()) };
         line.push(b'\n');

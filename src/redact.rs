@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What stands in a secret's place.
@@ -50,6 +51,10 @@ pub fn shown<'a>(name: &str, value: &'a str) -> std::borrow::Cow<'a, str> {
     without_passwords(value)
 }
 
+fn is_long(value: &str) -> bool {
+    value.trim().chars().count() >= CHARS_MIN
+}
+
 fn without_passwords(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains("://") {
         IN_URL.replace_all(text, format!("${{before}}{MASK}@"))
@@ -68,12 +73,21 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// For these values; those too short to be told from ordinary text are left out.
+    /// For these values and each line of theirs, since logs come in lines; what is too short to be told from ordinary text
+    /// is left out.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let long = |secret: &String| secret.chars().count() >= CHARS_MIN;
-        let mut secrets: Vec<String> = secrets.into_iter().filter(long).collect();
-        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-        secrets.dedup();
+        let mut all = Vec::new();
+        for secret in secrets {
+            all.extend(secret.lines().map(|line| line.trim().to_owned()));
+            all.push(secret);
+        }
+        all.retain(|secret| is_long(secret));
+        all.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        all.dedup();
+        Self::of(all)
+    }
+
+    fn of(secrets: Vec<String>) -> Self {
         let written = secrets.iter().map(|secret| {
             let quoted = Value::from(secret.as_str()).to_string();
             quoted[1..quoted.len() - 1].to_owned()
@@ -82,6 +96,13 @@ impl Redactor {
             written: written.collect(),
             secrets,
         }
+    }
+
+    /// Without those that are no secrets, as this says.
+    pub fn sparing(self, is_none: impl Fn(&str) -> bool) -> Self {
+        let mut secrets = self.secrets;
+        secrets.retain(|secret| !is_none(secret));
+        Self::of(secrets)
     }
 
     /// For a replica with this environment too.
@@ -110,15 +131,46 @@ impl Redactor {
         }
     }
 
+    /// Lets `replace` put a mask in the place of one secret after the other, where a `T` can still be read of the value
+    /// then: one that is a word of the format as well, such as `poisson`, stays.
+    pub fn readable<T: DeserializeOwned>(
+        &self,
+        mut value: Value,
+        replace: impl Fn(&Self, &mut Value),
+    ) -> serde_json::Result<T> {
+        let each = self.secrets.iter().map(|secret| Self::of(vec![secret.clone()]));
+        for one in std::iter::once(Self::default()).chain(each) {
+            let mut replaced = value.clone();
+            replace(&one, &mut replaced);
+            if replaced != value && T::deserialize(&replaced).is_ok() {
+                value = replaced;
+            }
+        }
+        T::deserialize(value)
+    }
+
+    /// Whether JSON text holds a secret.
+    pub fn is_in_json(&self, text: &[u8]) -> bool {
+        std::str::from_utf8(text).is_ok_and(|text| self.written.iter().any(|secret| text.contains(secret.as_str())))
+    }
+
     /// The same JSON text without secrets; absent if it holds none.
     pub fn json(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let text = std::str::from_utf8(text).ok()?;
-        if !self.written.iter().any(|secret| text.contains(secret.as_str())) {
+        if !self.is_in_json(text) {
             return None;
         }
-        let mut value: Value = serde_json::from_str(text).ok()?;
+        let mut value: Value = serde_json::from_slice(text).ok()?;
         self.value(&mut value);
         serde_json::to_vec(&value).ok()
+    }
+}
+
+/// Masks the values that an environment's names call secret. A short one, such as the `1` of a switch, is none.
+pub fn mask(environment: &mut BTreeMap<String, String>) {
+    for (name, value) in environment {
+        if is_secret_name(name) && is_long(value) {
+            *value = MASK.to_owned();
+        }
     }
 }
 
@@ -152,6 +204,36 @@ mod tests {
             redactor.text("at postgres://app:s3cr3t@db:5432/x and http://db:80/"),
             "at postgres://app:***@db:5432/x and http://db:80/"
         );
+    }
+
+    #[test]
+    fn a_switch_is_no_secret() {
+        let pairs = [("API_KEY", "hunter2"), ("NEW_KEY_EACH_TIME", "1"), ("NAME", "visible")];
+        let mut environment = BTreeMap::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        mask(&mut environment);
+        assert_eq!(environment.into_values().collect::<Vec<_>>(), ["***", "visible", "1"]);
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_goes_line_by_line_too() {
+        let redactor = Redactor::new(["-----BEGIN-----\n  c2VjcmV0\n}\n".to_owned()]);
+        assert_eq!(redactor.text("key -----BEGIN-----"), "key ***");
+        assert_eq!(redactor.text("c2VjcmV0 }"), "*** }");
+        let with_a_line_break = Redactor::new(["hunter2\n".to_owned()]);
+        assert_eq!(with_a_line_break.text("is hunter2?"), "is ***?");
+    }
+
+    #[test]
+    fn a_word_of_the_format_stays_and_the_other_secrets_go() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Arrivals {
+            Poisson,
+        }
+        let redactor = Redactor::new(["poisson".to_owned(), "hunter2".to_owned()]);
+        let value = serde_json::json!(["poisson", "hunter2 poisson"]);
+        let read: (Arrivals, String) = redactor.readable(value, Redactor::value).unwrap();
+        assert_eq!(read, (Arrivals::Poisson, "*** poisson".to_owned()));
     }
 
     #[test]

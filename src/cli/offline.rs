@@ -27,10 +27,7 @@ pub fn plan(args: &SelectArgs) -> u8 {
     match load_plans(args) {
         Ok(plans) => {
             for plan in &plans {
-                println!(
-                    "{}",
-                    plan::describe::render(&plan.redacted().unwrap_or_else(|_| plan.clone()))
-                );
+                println!("{}", plan::describe::render(&plan.redacted()));
             }
             exit::PASSED
         }

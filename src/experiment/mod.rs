@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::{ExperimentInfo, Plan};
+use crate::redact::Redactor;
 use crate::yaml::Document;
 
 mod configuration;
@@ -28,6 +29,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
+use configuration::Substituted;
 pub use discover::discover;
 pub use schema::{schema, system_schema};
 pub use system::SystemUnderTest;
@@ -51,10 +53,16 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
 fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, Diagnostics> {
     refuse_other_files(&document)?;
     let configuration = configuration::substitute(&mut document, overrides).map_err(all)?;
-    let experiment: spec::Experiment = crate::yaml::read::read(&document, spec::MISSING).map_err(all)?;
-    let system = SystemUnderTest::load(&locate::system(&document, &experiment.system)?)?;
+    // A value in the wrong place would stand in the message about it.
+    let redactor = Redactor::new(configuration.secrets.iter().cloned());
+    plan(&document, &configuration, overrides).map_err(|found| found.map(|text| redactor.text(&text)))
+}
+
+fn plan(document: &Document, configuration: &Substituted, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+    let experiment: spec::Experiment = crate::yaml::read::read(document, spec::MISSING).map_err(all)?;
+    let system = SystemUnderTest::load(&locate::system(document, &experiment.system)?)?;
     let input = resolve::Input {
-        document: &document,
+        document,
         experiment: &experiment,
         system: &system,
         configuration: &configuration.values,
@@ -63,7 +71,7 @@ fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, 
         seed: overrides
             .seed
             .unwrap_or_else(|| rand::rng().random_range(1..=9_999_999)),
-        info: info(&document, &experiment),
+        info: info(document, &experiment),
     };
     resolve::resolve(input).map_err(all)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Plan;
+use super::{ControlChange, Plan};
 use crate::redact::{self, Redactor};
 
 /// Parts of a plan that no value of the experiment's configuration or environment can stand in: they come from the
@@ -10,38 +10,56 @@ use crate::redact::{self, Redactor};
 const OF_THE_SYSTEM: [&str; 3] = ["system", "system_dir", "replicas"];
 
 impl Plan {
-    /// What replaces this plan's secrets. A value that is part of a name of the system is no secret: it stands in files.
+    /// What replaces this plan's secrets. A value that stands in the system's own files, such as a name, is none.
     pub fn redactor(&self) -> Redactor {
-        let environments = self.environment.values();
-        let of_names = environments.flat_map(redact::in_environment);
-        let all = self.secrets.iter().cloned().chain(of_names);
-        let names: Vec<&String> = self.names().collect();
-        Redactor::new(all.filter(|secret| !names.iter().any(|name| name.contains(secret.as_str()))))
+        let of_names = self.environment.values().flat_map(redact::in_environment);
+        let known = self.known();
+        let all = Redactor::new(self.secrets.iter().cloned().chain(of_names));
+        all.sparing(|secret| known.iter().any(|text| text.contains(secret)))
     }
 
     /// The same plan without secrets: what is written, shown and judged.
-    pub fn redacted(&self) -> Result<Plan, serde_json::Error> {
-        let redactor = self.redactor();
-        let mut value = serde_json::to_value(self)?;
-        if let Value::Object(members) = &mut value {
-            for (_, member) in members
-                .iter_mut()
-                .filter(|(name, _)| !OF_THE_SYSTEM.contains(&name.as_str()))
-            {
-                redactor.value(member);
+    pub fn redacted(&self) -> Plan {
+        let mut plan = self.clone();
+        for environment in plan.environment.values_mut() {
+            redact::mask(environment);
+        }
+        for control in &mut plan.negative_controls {
+            if let ControlChange::With { environment } = &mut control.change {
+                environment.values_mut().for_each(redact::mask);
             }
         }
-        serde_json::from_value(value)
+        let value = serde_json::to_value(&plan).expect("a plan can be written");
+        let read = self.redactor().readable(value, |redactor, value| {
+            let Value::Object(members) = value else { return };
+            let others = members
+                .iter_mut()
+                .filter(|(name, _)| !OF_THE_SYSTEM.contains(&name.as_str()));
+            others.for_each(|(_, member)| redactor.value(member));
+        });
+        read.expect("a plan can be read back")
     }
 
-    fn names(&self) -> impl Iterator<Item = &String> {
-        let system = &self.system;
-        std::iter::once(&self.experiment.name)
-            .chain(self.replicas.keys())
-            .chain(system.groups.keys())
-            .chain(system.operations.keys())
-            .chain(system.invariants.keys())
-            .chain(system.metrics.keys())
-            .chain(system.defects.keys())
+    /// Every text that stands in the system's files, and names.
+    fn known(&self) -> Vec<String> {
+        let mut known = vec![self.experiment.name.clone()];
+        known.extend(self.replicas.keys().cloned());
+        let system = serde_json::to_value(&self.system).expect("a system definition can be written");
+        texts(&system, &mut known);
+        known
+    }
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(elements) => elements.iter().for_each(|element| texts(element, found)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                found.push(name.clone());
+                texts(member, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -23,7 +23,7 @@ impl RunFolder {
         let base = format!("{time}-{}", plan.experiment.name);
         let path = first_free(&out, &base)?;
         std::fs::create_dir(path.join("logs"))?;
-        let plan = plan.redacted()?;
+        let plan = plan.redacted();
         std::fs::write(path.join(plan::FILE), serde_json::to_vec_pretty(&plan)?)?;
         let run_id = run_id();
         Ok(Self { path, run_id, plan })

@@ -25,6 +25,7 @@ fn nightmail(args: &[&str], folder: &Path) -> Output {
         .args(args)
         .current_dir(folder)
         .env("NIGHTMAIL_TEST_TOKEN", SECRET)
+        .env("NIGHTMAIL_TEST_ARRIVALS", "constant")
         .output()
         .expect("nightmail")
 }
@@ -48,11 +49,48 @@ fn assert_without_secret(what: &str, text: &str) {
     }
 }
 
+/// A folder with the experiment as `signed.yaml`, one thing changed.
+fn folder(from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(EXPERIMENT.contains(from), "{from}");
+    let experiment = EXPERIMENT
+        .replace(from, to)
+        .replace("SYSTEM", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook"));
+    std::fs::write(folder.path().join("signed.yaml"), experiment).unwrap();
+    folder
+}
+
+#[test]
+fn a_value_in_the_wrong_place_is_not_in_the_message() {
+    let folder = folder("for: 1s", "for: '${token}'");
+    let validate = nightmail(&["validate", "signed.yaml"], folder.path());
+    let said = String::from_utf8_lossy(&validate.stderr);
+    assert_eq!(validate.status.code(), Some(2), "{said}");
+    assert!(said.contains("***") && said.contains("signed.yaml:6:"), "{said}");
+    assert_without_secret("the message", &said);
+}
+
+#[test]
+fn a_value_that_is_a_word_of_plans_is_no_secret() {
+    let declared = "configuration: {arrivals: {type: env, key: NIGHTMAIL_TEST_ARRIVALS}, ";
+    let folder = folder("configuration: {", declared);
+    let file = folder.path().join("signed.yaml");
+    let experiment = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        file,
+        experiment.replace("arrivals: constant", "arrivals: '${arrivals}'"),
+    )
+    .unwrap();
+    let plan = nightmail(&["plan", "signed.yaml"], folder.path());
+    let shown = String::from_utf8_lossy(&plan.stdout);
+    assert_eq!(plan.status.code(), Some(0), "{}", String::from_utf8_lossy(&plan.stderr));
+    assert!(shown.contains("constant") && shown.contains("GREETING=***"), "{shown}");
+    assert_without_secret("the plan shown", &shown);
+}
+
 #[test]
 fn a_value_from_the_environment_stands_nowhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let experiment = EXPERIMENT.replace("SYSTEM", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook"));
-    std::fs::write(folder.path().join("signed.yaml"), experiment).unwrap();
+    let folder = folder("signing succeeds", "signing succeeds");
 
     let plan = nightmail(&["plan", "signed.yaml"], folder.path());
     let shown = String::from_utf8_lossy(&plan.stdout).into_owned();
