@@ -102,6 +102,8 @@ fn receipt_doubt(seen: &FaultSeen<'_>) -> Option<String> {
         "it was not healed"
     } else if !confirmed(seen.healed) || seen.healed_us.is_none() {
         "it was not seen to heal"
+    } else if seen.healed.is_some_and(|receipt| receipt.lapsed) {
+        "it had ended before its heal"
     } else {
         return None;
     };

@@ -32,6 +32,7 @@ pub(super) fn receipt(replicas: &[ReplicaId], parts: Vec<Measured>) -> Receipt {
         confirmed: onset.is_some(),
         onset_us: onset.map(|onset| onset.as_micros().try_into().unwrap_or(u64::MAX)),
         replicas: replicas.iter().map(ToString::to_string).collect(),
+        lapsed: false,
         evidence: parts.into_iter().flat_map(|part| part.evidence).collect(),
     }
 }
@@ -42,6 +43,7 @@ pub(super) fn nothing_to_heal() -> Receipt {
         confirmed: true,
         onset_us: None,
         replicas: Vec::new(),
+        lapsed: false,
         evidence: vec!["nothing to heal: the fault had not acted on anybody".to_owned()],
     }
 }

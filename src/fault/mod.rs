@@ -192,6 +192,10 @@ pub struct Receipt {
     pub onset_us: Option<u64>,
     /// The replicas acted on.
     pub replicas: Vec<String>,
+    /// Of a heal: the fault had ended before, by its time-to-live or by somebody's hand. It did not act as long as planned,
+    /// and what was seen in its time is no evidence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lapsed: bool,
     /// Each measurement in one line, such as `payment-provider-1 -> postage-api-1: 0 of 5 datagrams arrived`.
     pub evidence: Vec<String>,
 }

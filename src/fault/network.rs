@@ -103,7 +103,10 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
         measured
     }))
     .await;
-    Ok(receipt(&network.replicas(), measured))
+    Ok(Receipt {
+        lapsed: !ended_before.is_empty(),
+        ..receipt(&network.replicas(), measured)
+    })
 }
 
 /// The agents and paths that a fault touches.
@@ -360,7 +363,7 @@ mod tests {
             .unwrap();
         let off = heal(&context, false, None).await.unwrap();
         assert!(
-            off.evidence.iter().any(|line| line.contains("time-to-live had passed")),
+            off.lapsed && off.evidence.iter().any(|line| line.contains("time-to-live had passed")),
             "{off:?}"
         );
     }

@@ -96,9 +96,14 @@ pub(super) async fn heal(context: &FaultContext, halt: Halt) -> Result<Receipt, 
     if replicas.is_empty() {
         return Ok(nothing_to_heal());
     }
+    // Looked at before anything is undone: what goes on already was not halted for as long as planned.
+    let went_on = join_all(replicas.iter().map(|id| goes_on(context, halt, id))).await;
+    let went_on: Vec<String> = went_on.into_iter().flatten().collect();
     let healed = join_all(replicas.iter().map(|id| revert_one(context, halt, id))).await;
     let healed = healed.into_iter().collect::<Result<_, _>>()?;
     let mut receipt = receipt(&replicas, healed);
+    receipt.lapsed = !went_on.is_empty();
+    receipt.evidence.splice(0..0, went_on);
     // Only now: where one could not be set going, whoever keeps the deadline tries again.
     if let Err(error) = context.system.disarm_deadline(context.id).await {
         receipt.evidence.push(format!(
@@ -150,6 +155,15 @@ async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId, start: Ins
     Ok(Measured {
         onset: silent.then_some(onset),
         evidence,
+    })
+}
+
+/// What a replica does that ought to be halted, in words; nothing if it is, or if that cannot be seen.
+async fn goes_on(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Option<String> {
+    let state = context.system.state(id).await.ok()?;
+    (state != halt.halted()).then(|| {
+        let name = state_name(state);
+        format!("{id}: was {name} before the heal: its time-to-live had passed, or somebody undid the fault")
     })
 }
 
@@ -320,6 +334,26 @@ mod tests {
             inject(&context, &targets(&[1]), Halt::Kill).await.unwrap();
             let off = heal(&context, Halt::Kill).await.unwrap();
             assert!(!off.confirmed && off.evidence[0].contains(reason), "{off:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_went_on_before_the_heal_did_not_last() {
+        for halt in [Halt::Kill, Halt::Stop, Halt::Freeze] {
+            let system = FakeSystem::without_agents(OBEDIENT);
+            let context = system.context();
+            inject(&context, &targets(&[1, 2]), halt).await.unwrap();
+            system.set(&id(2), ProcessState::Running);
+            let off = heal(&context, halt).await.unwrap();
+            assert!(off.confirmed && off.lapsed, "{halt:?}: {off:?}");
+            assert!(
+                off.evidence[0].starts_with("api-2: was running before the heal"),
+                "{off:?}"
+            );
+
+            inject(&context, &targets(&[1, 2]), halt).await.unwrap();
+            let off = heal(&context, halt).await.unwrap();
+            assert!(off.confirmed && !off.lapsed, "{halt:?}: {off:?}");
         }
     }
 

@@ -252,6 +252,7 @@ pub fn receipt(confirmed: bool) -> Receipt {
         confirmed,
         onset_us: Some(1_000),
         replicas: vec!["api-1".into()],
+        lapsed: false,
         evidence: vec!["api-1: exited".into()],
     }
 }

@@ -11,6 +11,7 @@ fn receipt(onset_us: u64, evidence: &[&str]) -> Receipt {
         confirmed: true,
         onset_us: Some(onset_us),
         replicas: vec!["postage-api-1".to_owned(), "postage-api-2".to_owned()],
+        lapsed: false,
         evidence: evidence.iter().map(|&line| line.to_owned()).collect(),
     }
 }

@@ -294,8 +294,6 @@ impl Shared {
             log: log.clone(),
             redactor,
             process: Mutex::default(),
-            held: Mutex::default(),
-            deadlines: Mutex::default(),
         };
         let follower = tokio::spawn(self.follower(member, &pod, log)?.follow());
         let waited = self.wait_until_ready(&pod).await;

@@ -135,6 +135,11 @@ pub(crate) async fn restore_and_start(
         start(client, holder).await?;
     }
     start(client, container).await?;
+    restore(client, container, policy).await
+}
+
+/// Gives a container back its restart policy.
+pub(super) async fn restore(client: &Client, container: &str, policy: Policy) -> Result<(), Error> {
     match policy.restarts() {
         true => set_policy(client, container, policy).await,
         false => Ok(()),

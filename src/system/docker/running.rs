@@ -1,6 +1,5 @@
 //! A system that is up: acting on its replicas, and taking it down.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -38,10 +37,6 @@ pub(super) struct Pod {
     pub(super) log: Arc<logs::Shared>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) process: Mutex<Option<Process>>,
-    /// Whether it was killed or stopped by us, and not started since.
-    pub(super) held: Mutex<bool>,
-    /// When the reaper will have ended a fault that holds, by fault.
-    pub(super) deadlines: Mutex<BTreeMap<u32, Instant>>,
 }
 
 /// A system that is up on Docker.
@@ -75,14 +70,6 @@ impl Pod {
         self.process().is_some_and(|process| !process.is_gone())
     }
 
-    fn is_held(&self) -> bool {
-        *self.held.lock().expect("no holder panics")
-    }
-
-    fn set_held(&self, held: bool) {
-        *self.held.lock().expect("no holder panics") = held;
-    }
-
     /// One try of its readiness.
     pub(super) async fn is_ready(&self, client: &Client) -> Result<bool, Error> {
         match &self.ready {
@@ -99,38 +86,31 @@ impl Pod {
         }
     }
 
-    /// Whether somebody else may have started it since its process ended: the reaper, when a fault's time was over, or its
-    /// restart policy, unless we hold it.
-    fn may_have_been_started(&self) -> bool {
-        let now = Instant::now();
-        let overdue = self
-            .deadlines
-            .lock()
-            .expect("no holder panics")
-            .values()
-            .any(|at| *at <= now);
-        overdue || (self.policy.restarts() && !self.is_held())
-    }
-
-    /// What its process does: asked of the kernel where it is certain, of Docker otherwise.
+    /// What its process does: asked of the kernel while it runs, and of Docker once it has ended, since anybody may have
+    /// started the container again.
     async fn state(&self, client: &Client) -> Result<ProcessState, Error> {
-        if let Some(state) = self.process().and_then(|process| process.state())
-            && (state != ProcessState::Exited || !self.may_have_been_started())
+        let known = self.process();
+        if let Some(state) = known.as_ref().and_then(Process::state)
+            && state != ProcessState::Exited
         {
             return Ok(state);
         }
         let state = lifecycle::inspect(client, &self.container).await?;
-        let pid = state.pid.unwrap_or(0);
-        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
-        Ok(match (state.running.unwrap_or(false), state.paused.unwrap_or(false)) {
-            (true, true) => ProcessState::Paused,
-            (true, false) if !state.restarting.unwrap_or(false) => ProcessState::Running,
-            _ => ProcessState::Exited,
+        let running = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
+        let found = Process::find(state.pid.unwrap_or(0), &self.container);
+        if known.is_some() && found.as_ref().is_none_or(Process::is_gone) {
+            // Docker takes a moment to notice that a process has ended.
+            return Ok(ProcessState::Exited);
+        }
+        *self.process.lock().expect("no holder panics") = found;
+        Ok(match (running, state.paused.unwrap_or(false)) {
+            (_, true) => ProcessState::Paused,
+            (true, false) => ProcessState::Running,
+            (false, false) => ProcessState::Exited,
         })
     }
 
     async fn kill(&self, client: &Client) -> Result<(), Error> {
-        self.set_held(true);
         lifecycle::hold(client, &self.container, self.policy).await?;
         // A frozen process would not notice: Docker thaws it first.
         let process = self
@@ -143,7 +123,6 @@ impl Pod {
     }
 
     async fn stop(&self, client: &Client) -> Result<(), Error> {
-        self.set_held(true);
         lifecycle::hold(client, &self.container, self.policy).await?;
         if self.state(client).await? == ProcessState::Exited {
             return Ok(());
@@ -175,8 +154,8 @@ impl Pod {
 
     async fn start(&self, client: &Client) -> Result<(), Error> {
         if self.state(client).await? != ProcessState::Exited {
-            // The reaper was quicker; it has given back the restart policy, too.
-            self.set_held(false);
+            // The reaper was quicker, or somebody who knows nothing of its restart policy.
+            lifecycle::restore(client, &self.container, self.policy).await?;
             self.log.started.notify_one();
             return Ok(());
         }
@@ -184,7 +163,6 @@ impl Pod {
         self.log.seen_ready.store(false, Ordering::Release);
         *self.log.ready_after.lock().expect("no holder panics") = logs::stamp_now();
         lifecycle::restore_and_start(client, &self.container, &self.holder, self.policy).await?;
-        self.set_held(false);
         self.log.started.notify_one();
         self.refresh(client).await
     }
@@ -256,8 +234,6 @@ impl RunningSystem for RunningDocker {
 
     async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        let at = Instant::now() + ttl;
-        pod.deadlines.lock().expect("no holder panics").insert(fault, at);
         self.reaper
             .arm(fault, undo, &pod.container, &pod.holder, pod.policy, ttl)
             .map_err(|error| EngineError::Refused {
@@ -267,9 +243,6 @@ impl RunningSystem for RunningDocker {
     }
 
     async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError> {
-        for pod in &self.pods {
-            pod.deadlines.lock().expect("no holder panics").remove(&fault);
-        }
         self.reaper.disarm(fault).map_err(|error| EngineError::Refused {
             action: "telling the reaper that a fault has ended".to_owned(),
             reason: error.to_string(),

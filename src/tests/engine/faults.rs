@@ -17,7 +17,7 @@ use nightmail::system::definition::SystemDefinition;
 use nightmail::system::engine::{Engine, ProcessState, RunningSystem, SystemRequest};
 use serde_json::{Value, json};
 
-use crate::support::{ask, engine, events, eventually, folder, left_of, replica, request, run_id};
+use crate::support::{ask, engine, events, eventually, folder, left_of, replica, request, request_of};
 
 const TTL: Duration = Duration::from_secs(60);
 /// How long anything that must come may take.
@@ -50,6 +50,12 @@ fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
 fn confirmed(receipt: &Receipt, replicas: &[&str]) {
     assert!(receipt.confirmed && receipt.onset_us.is_some(), "{receipt:#?}");
     assert_eq!(receipt.replicas, replicas);
+}
+
+/// Healed, but not by the heal alone.
+fn lapsed(receipt: &Receipt, replicas: &[&str], because: &str) {
+    confirmed(receipt, replicas);
+    assert!(receipt.lapsed && receipt.evidence[0].contains(because), "{receipt:#?}");
 }
 
 fn unconfirmed(receipt: &Receipt, because: &str) {
@@ -122,7 +128,9 @@ async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal() {
     assert_eq!(system.state(&polite).await.unwrap(), ProcessState::Exited);
     assert!(ask(address(&polite), "/").is_err(), "nobody is there");
 
-    confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
+    let healed = stop.heal(&context).await.unwrap();
+    confirmed(&healed, &["polite-1"]);
+    assert!(!healed.lapsed, "{healed:#?}");
     assert_eq!(ask(address(&polite), "/").unwrap(), "ok");
     assert_eq!(
         inspect(&stopped, "{{.HostConfig.RestartPolicy.Name}}"),
@@ -162,6 +170,31 @@ async fn a_stop_that_stops_nobody_is_not_confirmed() {
     unconfirmed(&stop.heal(&context).await.unwrap(), "polite-1: frozen");
     docker(&["unpause", &polite]);
     confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
+    down(&system, &request.run_id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_fault_that_somebody_undoes_has_lapsed() {
+    let request = request("fault-undone", STOPPABLE, &["polite", "twin", "deaf"]);
+    let system = engine().await.up(&request, &events()).await.unwrap();
+    let polite = container(&request.run_id, &replica("polite", 1));
+    let faults: [(Box<dyn Fault>, &str); 3] = [
+        (Box::new(Kill { targets: of("polite") }), "start"),
+        (Box::new(Stop { targets: of("polite") }), "start"),
+        (Box::new(Pause { targets: of("polite") }), "unpause"),
+    ];
+    for (number, (fault, undo)) in (0..).zip(faults) {
+        let context = context(&system, number);
+        confirmed(&fault.inject(&context).await.unwrap(), &["polite-1"]);
+        docker(&[undo, &polite]);
+        let healed = fault.heal(&context).await.unwrap();
+        lapsed(&healed, &["polite-1"], "polite-1: was running before the heal");
+        assert_eq!(
+            inspect(&polite, "{{.HostConfig.RestartPolicy.Name}}"),
+            "always",
+            "its policy is back"
+        );
+    }
     down(&system, &request.run_id).await;
 }
 
@@ -258,9 +291,11 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
     };
     let small = loss(0.5);
     unconfirmed(&small.inject(&over).await.unwrap(), "which does not fit 0.5 %");
-    let healed = small.heal(&over).await.unwrap();
-    confirmed(&healed, &["back-1", "front-1"]);
-    assert!(healed.evidence[0].contains("time-to-live had passed"), "{healed:#?}");
+    lapsed(
+        &small.heal(&over).await.unwrap(),
+        &["back-1", "front-1"],
+        "time-to-live had passed",
+    );
 
     // Where another fault has closed the path already, nothing shows that this one did anything.
     let address = system.replica(&replica("front", 1)).unwrap().address;
@@ -283,8 +318,11 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
     confirmed(&half.inject(&context).await.unwrap(), &["back-1", "front-1"]);
     assert!(agent(&system, "back").remove_fault("1").await.unwrap().existed);
     assert_eq!(arrive(&system, "front", "back").await, SENT);
-    let healed = half.heal(&context).await.unwrap();
-    assert!(healed.evidence[0].contains("before the heal"), "{healed:#?}");
+    lapsed(
+        &half.heal(&context).await.unwrap(),
+        &["back-1", "front-1"],
+        "before the heal",
+    );
     down(&system, &request.run_id).await;
 }
 
@@ -316,16 +354,7 @@ fn databases(name: &str) -> SystemRequest {
         "operations": {},
     }))
     .unwrap();
-    let run_id = run_id(name);
-    SystemRequest {
-        logs_dir: dir.join(format!("logs-{run_id}")),
-        run_id,
-        definition,
-        dir,
-        environment: Default::default(),
-        agents: Vec::new(),
-        redactor: Default::default(),
-    }
+    request_of(name, dir, definition)
 }
 
 fn role(role: Role) -> Vec<Target> {

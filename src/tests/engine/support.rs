@@ -69,6 +69,11 @@ pub fn request(name: &str, compose: &str, ready: &[&str]) -> SystemRequest {
         .collect();
     let definition: SystemDefinition =
         serde_json::from_value(json!({"name": name, "title": name, "services": hints, "operations": {}})).unwrap();
+    request_of(name, dir, definition)
+}
+
+/// A request for the system of that definition in that folder.
+pub fn request_of(name: &str, dir: PathBuf, definition: SystemDefinition) -> SystemRequest {
     let run_id = run_id(name);
     SystemRequest {
         logs_dir: dir.join(format!("logs-{run_id}")),

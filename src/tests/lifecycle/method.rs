@@ -2,11 +2,11 @@
 //! nobody.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Run, assert_nothing_left, docker, in_phase};
+use crate::support::{Run, assert_nothing_left, docker, in_phase, injected};
 
 /// An experiment with the guestbook, but for its method and what is asked of it.
 const VISITORS: &str = "
@@ -113,6 +113,49 @@ during:
     assert_nothing_left(&run.run_id(), Duration::ZERO);
 }
 
+/// The book's container, whether it runs or not.
+fn book_of(run_id: &str) -> String {
+    let of_run = format!("label=nightmail.run={run_id}");
+    let (of_book, part) = ("label=nightmail.replica=book-1", "label=nightmail.part=replica");
+    docker(&["ps", "-aq", "--filter", &of_run, "--filter", of_book, "--filter", part])
+}
+
+#[test]
+fn a_fault_that_somebody_undoes_is_inconclusive() {
+    let (_folder, file) = experiment(
+        "Visitors sign once though the book is gone for a while",
+        "
+method:
+  - name: the book is killed
+    at: 1s
+    for: 4s
+    inject: {kill: {targets: [book]}}
+",
+    );
+    let mut run = Run::start(&[file.to_str().unwrap()]);
+    run.wait_for("an injected fault", injected);
+    let run_id = run.run_id();
+    let book = book_of(&run_id);
+    // Docker takes a moment to notice the kill, and starts nothing before.
+    let began = Instant::now();
+    while docker(&["inspect", "-f", "{{.State.Running}}", &book]) == "true" {
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "Docker did not notice the kill"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    docker(&["start", &book]);
+    run.wait_for("the end of the load", |event| event.get("load_ended").is_some());
+    assert_eq!(run.exit_code(), Some(3), "{}", run.output());
+    let verdict = run.verdict();
+    let receipt = assertion(&verdict, "receipt", "the book is killed");
+    assert_eq!(receipt["verdict"], "inconclusive", "{receipt:#}");
+    assert_eq!(receipt["detail"], "it had ended before its heal");
+    assert_eq!(verdict["faults"][0]["healed"]["lapsed"], true, "{verdict:#}");
+    assert_nothing_left(&run_id, Duration::ZERO);
+}
+
 #[test]
 fn a_fault_that_bites_nobody_is_inconclusive_and_says_which() {
     let (_folder, file) = experiment(
@@ -133,13 +176,7 @@ method:
     run.wait_for("the method", in_phase("method"));
     let run_id = run.run_id();
     // Somebody freezes the book before its turn: what its visitors meet is not the fault's doing.
-    let (of_run, of_book) = (
-        format!("label=nightmail.run={run_id}"),
-        "label=nightmail.replica=book-1",
-    );
-    let part = "label=nightmail.part=replica";
-    let book = docker(&["ps", "-q", "--filter", &of_run, "--filter", of_book, "--filter", part]);
-    docker(&["pause", &book]);
+    docker(&["pause", &book_of(&run_id)]);
     run.wait_for("the end of the load", |event| event.get("load_ended").is_some());
     assert_eq!(run.exit_code(), Some(3), "{}", run.output());
     assert_nothing_left(&run_id, Duration::ZERO);

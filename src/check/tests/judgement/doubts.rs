@@ -68,7 +68,17 @@ fn a_fault_that_is_not_proven_is_a_doubt() {
         events
     };
     let unhealed = without(|event| matches!(event, Event::FaultHealed { .. }));
-    for (events, why) in [(missed(), "its trigger never came"), (unhealed, "it was not healed")] {
+    let mut lapsed = without(|_| false);
+    for entry in &mut lapsed {
+        if let Event::FaultHealed { receipt, .. } = &mut entry.event {
+            receipt.lapsed = true;
+        }
+    }
+    for (events, why) in [
+        (missed(), "its trigger never came"),
+        (unhealed, "it was not healed"),
+        (lapsed, "it had ended before its heal"),
+    ] {
         let verdict = verdict(&plan(), &good(), &events);
         assert_eq!(verdict.exit_code, 3, "{verdict:#?}");
         let receipt = of(&verdict, AssertionKind::Receipt);
