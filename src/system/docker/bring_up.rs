@@ -1,26 +1,24 @@
 //! Bringing a system up: network, pods, replicas, readiness, as parallel as the Compose file's dependencies allow.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+use super::ground::Ground;
 use super::holder::Holder;
 use super::images::Prepared;
 use super::lifecycle::Policy;
-use super::network::{self, Network};
-use super::owner::Owner;
+use super::network::Network;
 use super::replica::ReplicaContainer;
 use super::running::{Pod, RunningDocker, agent_address};
-use super::{Client, logs, sweep};
+use super::{Client, logs};
 use crate::event::{Event, Events};
 use crate::plan::ReplicaId;
-use crate::reaper::Reaper;
 use crate::redact::Redactor;
-use crate::system::cache;
 use crate::system::compose::{Condition, Service};
 use crate::system::definition::Ready;
 use crate::system::engine::{EngineError, LogLine, Replica, SystemRequest};
@@ -28,31 +26,22 @@ use crate::system::engine::{EngineError, LogLine, Replica, SystemRequest};
 /// Log lines that a slow listener may lag behind.
 const LOG_LINES_BUFFERED: usize = 8_192;
 
-/// Brings a system up. On an error nothing is left behind.
+/// Brings a system up on its ground. On an error nothing is left behind.
 pub(super) async fn up(
     client: &Client,
-    executable: &Path,
+    ground: Ground,
     prepared: &Prepared,
     request: &SystemRequest,
     events: &Events,
 ) -> Result<RunningDocker, EngineError> {
     let run_id = &request.run_id;
-    let members = members(prepared, request)?;
-    let prepare = |error: std::io::Error| EngineError::Refused {
-        action: format!("preparing the run {run_id}"),
-        reason: error.to_string(),
-    };
-    std::fs::create_dir_all(&request.logs_dir).map_err(prepare)?;
-    let alive = cache::try_lock(&alive_lock(run_id))
-        .map_err(prepare)?
-        .ok_or_else(|| prepare(std::io::Error::other("a run of that id is under way")))?;
-    // Before anything is made: from here on nothing outlives this process.
-    let reaper = Reaper::spawn(executable, run_id).map_err(prepare)?;
-    let owner = Owner::me().to_string();
     let brought = async {
-        let network = network::create(client, run_id, &owner).await?;
-        network.check_reachable()?;
-        let shared = Shared::new(client, prepared, request, events, network, owner.clone());
+        let members = members(prepared, request)?;
+        std::fs::create_dir_all(&request.logs_dir).map_err(|error| EngineError::Refused {
+            action: format!("making the folder {}", request.logs_dir.display()),
+            reason: error.to_string(),
+        })?;
+        let shared = Shared::new(client, prepared, request, events, &ground);
         start_all(Arc::new(shared), members).await
     };
     match brought.await {
@@ -64,21 +53,13 @@ pub(super) async fn up(
             pods,
             listeners,
             followers: Mutex::new(followers),
-            reaper,
-            alive: Mutex::new(Some(alive)),
+            ground,
         }),
         Err(error) => {
-            if sweep::run(client, run_id).await.is_empty() {
-                reaper.done();
-            }
+            ground.clear(client, run_id).await;
             Err(error)
         }
     }
-}
-
-/// Held by a run as long as it is alive.
-pub(super) fn alive_lock(run_id: &str) -> String {
-    format!("run-{run_id}")
 }
 
 /// A replica that is to be.
@@ -165,14 +146,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(
-        client: &Client,
-        prepared: &Prepared,
-        request: &SystemRequest,
-        events: &Events,
-        network: Network,
-        owner: String,
-    ) -> Self {
+    fn new(client: &Client, prepared: &Prepared, request: &SystemRequest, events: &Events, ground: &Ground) -> Self {
         let services = &prepared.compose.services;
         let progress = services.iter().map(|(name, service)| {
             let progress = Progress {
@@ -189,8 +163,8 @@ impl Shared {
         Self {
             client: client.clone(),
             run_id: request.run_id.clone(),
-            owner,
-            network,
+            owner: ground.owner.clone(),
+            network: ground.network.clone(),
             agent_image: prepared.agent.clone(),
             logs_dir: request.logs_dir.clone(),
             redactor: request.redactor.clone(),

@@ -7,7 +7,7 @@ use testcontainers::bollard::models::ImageSummary;
 use testcontainers::bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
 
 use super::owner::{Life, Owner};
-use super::{Client, bring_up, connect_client, labels, sweep};
+use super::{Client, connect_client, ground, labels, sweep};
 use crate::system::cache;
 use crate::system::engine::EngineError;
 
@@ -44,7 +44,7 @@ pub async fn gc(images: bool) -> Result<GcReport, EngineError> {
             Life::Unknown => report.unknown_runs.push(run_id),
             Life::Dead => {
                 report.leftovers.extend(sweep::run(&client, &run_id).await);
-                cache::forget_lock(&bring_up::alive_lock(&run_id));
+                cache::forget_lock(&ground::alive_lock(&run_id));
                 report.removed_runs.push(run_id);
             }
         }
@@ -81,7 +81,7 @@ fn run_and_owner(labels: &HashMap<String, String>) -> Option<(String, Option<Str
 /// A run is alive if its process lives, or if somebody holds its lock: the one is seen within a process namespace, the
 /// other wherever the cache is shared.
 fn life(run_id: &str, owner: Option<&str>) -> Life {
-    match cache::try_lock(&bring_up::alive_lock(run_id)) {
+    match cache::try_lock(&ground::alive_lock(run_id)) {
         Ok(Some(_)) => owner.and_then(Owner::parse).map_or(Life::Dead, |owner| owner.life()),
         Ok(None) => Life::Alive,
         Err(_) => Life::Unknown,
@@ -178,7 +178,7 @@ mod tests {
         let run_id = format!("gc-test-{}", std::process::id());
         assert_eq!(life(&run_id, None), Life::Dead);
         assert_eq!(life(&run_id, Some(&Owner::me().to_string())), Life::Alive);
-        let _lock = cache::lock(&bring_up::alive_lock(&run_id)).unwrap();
+        let _lock = cache::lock(&ground::alive_lock(&run_id)).unwrap();
         assert_eq!(life(&run_id, None), Life::Alive);
     }
 }

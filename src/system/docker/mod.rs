@@ -6,7 +6,7 @@
 //!
 //! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
 //!
-//! `images` makes images, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
+//! `images` makes images, `ground` is what a run stands on, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
 //! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `owner` tells whose they are, `gc` and `doctor` look at all.
 
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use testcontainers::bollard;
+use tokio::task::JoinHandle;
 
 use crate::event::Events;
 use crate::system::cache;
@@ -25,6 +26,7 @@ mod build;
 mod context;
 mod doctor;
 mod gc;
+mod ground;
 mod holder;
 mod images;
 mod labels;
@@ -41,6 +43,7 @@ mod waiting;
 
 pub use doctor::{Check, doctor};
 pub use gc::{GcReport, gc};
+use ground::Ground;
 pub(crate) use lifecycle::{Policy, restore_and_start, unpause};
 
 /// A connection to Docker's interface.
@@ -53,6 +56,9 @@ pub struct Docker {
     executable: PathBuf,
     /// What has been prepared, by Compose file.
     prepared: Mutex<HashMap<PathBuf, Arc<images::Prepared>>>,
+    /// The ground of runs that have been prepared and are not up yet, by run. Laid by tasks of their own, which nobody can
+    /// drop in the middle.
+    grounds: Mutex<HashMap<String, JoinHandle<Result<Ground, EngineError>>>>,
     /// As long as somebody holds this, no image is pruned.
     _images_in_use: cache::Lock,
 }
@@ -69,6 +75,7 @@ impl Docker {
             client,
             executable: std::env::current_exe().map_err(refused)?,
             prepared: Mutex::default(),
+            grounds: Mutex::default(),
             _images_in_use: cache::lock_shared(gc::IMAGES_LOCK).map_err(refused)?,
         })
     }
@@ -94,6 +101,23 @@ impl Docker {
                 Ok(prepared)
             }
         }
+    }
+}
+
+impl Docker {
+    /// The ground of a run that `prepare` began to lay, if it did.
+    async fn laid(&self, run_id: &str) -> Option<Result<Ground, EngineError>> {
+        let laying = self.grounds.lock().expect("no holder panics").remove(run_id)?;
+        Some(laying.await.unwrap_or_else(|error| {
+            Err(EngineError::Refused {
+                action: format!("preparing the run {run_id}"),
+                reason: error.to_string(),
+            })
+        }))
+    }
+
+    fn lay(&self, run_id: &str) -> impl Future<Output = Result<Ground, EngineError>> + Send + 'static {
+        Ground::lay(self.client.clone(), self.executable.clone(), run_id.to_owned())
     }
 }
 
@@ -124,16 +148,28 @@ impl Engine for Docker {
         // What was prepared earlier may have changed since.
         let path = request.dir.join(&request.definition.compose);
         self.prepared.lock().expect("no holder panics").remove(&path);
+        let ground = tokio::spawn(self.lay(&request.run_id));
+        self.grounds
+            .lock()
+            .expect("no holder panics")
+            .insert(request.run_id.clone(), ground);
         self.prepared(request, events).await.map(|_| ())
     }
 
     async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError> {
         let prepared = self.prepared(request, events).await?;
-        let system = bring_up::up(&self.client, &self.executable, &prepared, request, events).await?;
+        let ground = match self.laid(&request.run_id).await {
+            Some(laid) => laid?,
+            None => self.lay(&request.run_id).await?,
+        };
+        let system = bring_up::up(&self.client, ground, &prepared, request, events).await?;
         Ok(Arc::new(system))
     }
 
     async fn clean(&self, run_id: &str) -> Vec<String> {
-        sweep::run(&self.client, run_id).await
+        match self.laid(run_id).await {
+            Some(Ok(ground)) => ground.clear(&self.client, run_id).await,
+            _ => sweep::run(&self.client, run_id).await,
+        }
     }
 }

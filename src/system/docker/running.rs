@@ -12,14 +12,12 @@ use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use super::bring_up::alive_lock;
+use super::ground::Ground;
 use super::lifecycle::{self, Policy};
 use super::process::Process;
 use super::{Client, labels, logs, ready, sweep};
 use crate::plan::ReplicaId;
-use crate::reaper::Reaper;
 use crate::redact::Redactor;
-use crate::system::cache;
 use crate::system::definition::{Ready, SystemDefinition};
 use crate::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
 
@@ -48,9 +46,7 @@ pub(super) struct RunningDocker {
     pub(super) pods: Vec<Pod>,
     pub(super) listeners: broadcast::Sender<LogLine>,
     pub(super) followers: Mutex<Vec<JoinHandle<()>>>,
-    pub(super) reaper: Reaper,
-    /// Tells other processes that this run is alive.
-    pub(super) alive: Mutex<Option<cache::Lock>>,
+    pub(super) ground: Ground,
 }
 
 impl Pod {
@@ -234,7 +230,8 @@ impl RunningSystem for RunningDocker {
 
     async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        self.reaper
+        self.ground
+            .reaper
             .arm(fault, undo, &pod.container, &pod.holder, pod.policy, ttl)
             .map_err(|error| EngineError::Refused {
                 action: format!("telling the reaper when the fault on {id} must end"),
@@ -243,7 +240,7 @@ impl RunningSystem for RunningDocker {
     }
 
     async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError> {
-        self.reaper.disarm(fault).map_err(|error| EngineError::Refused {
+        self.ground.reaper.disarm(fault).map_err(|error| EngineError::Refused {
             action: "telling the reaper that a fault has ended".to_owned(),
             reason: error.to_string(),
         })
@@ -267,20 +264,12 @@ impl RunningSystem for RunningDocker {
                 follower.abort();
             }
         }
-        if leftovers.is_empty() {
-            self.reaper.done();
-        } else {
-            // It goes on trying for a while.
-            self.reaper.let_go();
-        }
-        if self.alive.lock().expect("no holder panics").take().is_some() {
-            cache::forget_lock(&alive_lock(&self.run_id));
-        }
+        self.ground.end(&self.run_id, &leftovers);
         leftovers
     }
 
     async fn keep(&self) -> Vec<String> {
-        self.reaper.keep();
+        self.ground.reaper.keep();
         for follower in self.followers.lock().expect("no holder panics").drain(..) {
             follower.abort();
         }
