@@ -1,7 +1,7 @@
 //! `nightmail prove`: an experiment that cannot fail is no evidence.
 //!
 //! For each experiment: the fault-free control must pass, the experiment must pass, each negative control must fail by
-//! the assertion it names, and the same control without the method must pass: then it is the fault that finds the defect.
+//! every assertion it names, and the same control without the method must pass: then it is the fault that finds the defect.
 
 use super::args::RunArgs;
 use super::exit;
@@ -62,7 +62,9 @@ impl Variant {
             return false;
         }
         match &self.expected {
-            Expected::FailBy(name) => failed(verdict).any(|assertion| assertion == name),
+            Expected::FailBy(names) => names
+                .iter()
+                .all(|name| failed(verdict).any(|assertion| assertion == name)),
             Expected::Pass => verdict.verdict == Judgement::Pass,
         }
     }
@@ -94,4 +96,28 @@ fn failed(verdict: &Verdict) -> impl Iterator<Item = &str> {
         .iter()
         .filter(|assertion| assertion.finding.verdict == Judgement::Fail);
     failed.map(|assertion| assertion.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_control_must_fail_by_every_assertion_that_it_names_and_a_pass_is_a_pass() {
+        let by = |names: &[&str]| Expected::FailBy(names.iter().map(|&name| name.to_owned()).collect());
+        let is = |expected: Expected, verdict: &Verdict| {
+            let twin = Twin::Experiment;
+            Variant { twin, expected }.as_it_should_be(verdict)
+        };
+        let verdict = sample::failed();
+        let names: Vec<&str> = failed(&verdict).collect();
+        assert!(!names.is_empty(), "the sample has something that failed");
+        assert!(is(by(&names), &verdict));
+        assert!(!is(by(&[names[0], "captures-match-payments"]), &verdict));
+        assert!(!is(Expected::Pass, &verdict));
+        assert!(is(Expected::Pass, &sample::passed()));
+        assert!(!is(by(&names), &sample::passed()));
+        assert!(!is(by(&names), &sample::aborted()));
+    }
 }

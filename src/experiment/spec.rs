@@ -13,6 +13,7 @@ use crate::duration::{DurationMs, Rate};
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::plan::Arrivals;
+use crate::yaml::list::List;
 
 /// An experiment: one claim about a system, and how it is tested.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -322,8 +323,9 @@ pub struct Control {
     pub defect: Option<String>,
     /// What is set differently. Either this or `defect`.
     pub with: Option<With>,
-    /// The assertion that must fail: an invariant, a probe or a `during` of this experiment by name, or `recovery`.
-    pub fails: String,
+    /// The assertions that must fail, all of them: each an invariant, a probe or a `during` of this experiment by name, or
+    /// `recovery`.
+    pub fails: List<String>,
 }
 
 /// What a negative control sets differently.

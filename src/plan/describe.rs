@@ -239,7 +239,10 @@ fn controls(text: &mut String, plan: &Plan) {
             ControlChange::With { .. } => None,
         };
         let what = what.map(|title| format!(" ({title})")).unwrap_or_default();
-        line(text, format!("{}{what} must fail `{}`", control.name, control.fails));
+        line(
+            text,
+            format!("{}{what} must fail `{}`", control.name, control.fails.join("` and `")),
+        );
     }
 }
 

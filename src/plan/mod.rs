@@ -338,8 +338,8 @@ pub struct NegativeControl {
     pub name: String,
     /// What makes it unsafe.
     pub change: ControlChange,
-    /// The name of the assertion that must fail.
-    pub fails: String,
+    /// The names of the assertions that must fail, all of them.
+    pub fails: Vec<String>,
 }
 
 /// What makes a negative control unsafe.

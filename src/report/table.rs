@@ -30,8 +30,8 @@ pub enum Twin {
 pub enum Expected {
     /// A pass.
     Pass,
-    /// A failure of the assertion of that name.
-    FailBy(String),
+    /// A failure of the assertions of those names, all of them.
+    FailBy(Vec<String>),
 }
 
 /// A row of the table of `prove`.
@@ -130,7 +130,7 @@ fn twin(twin: &Twin) -> String {
 fn expected(expected: &Expected) -> String {
     match expected {
         Expected::Pass => "pass".to_owned(),
-        Expected::FailBy(assertion) => format!("fail by {}", clean(assertion)),
+        Expected::FailBy(assertions) => format!("fail by {}", clean(&assertions.join(", "))),
     }
 }
 

@@ -179,7 +179,7 @@ fn tables_say_what_ran_and_whether_it_is_as_it_should_be() {
         row(Twin::Experiment, Expected::Pass, &inconclusive, false),
         row(
             unsafe_twin(true),
-            Expected::FailBy("nobody-charged-twice".to_owned()),
+            Expected::FailBy(vec!["nobody-charged-twice".to_owned()]),
             &failed,
             true,
         ),

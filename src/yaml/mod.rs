@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean, list};
 use node::Node;
 use place::Place;
 
+pub mod list;
 pub mod node;
 pub mod place;
 pub mod read;

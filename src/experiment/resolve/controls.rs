@@ -15,7 +15,7 @@ impl Resolver<'_> {
         let mut controls: Vec<NegativeControl> = Vec::new();
         for (index, control) in self.experiment.negative_controls.iter().enumerate() {
             let place = Place::root().key("negative-controls").index(index);
-            self.fails(&place.key("fails"), &control.fails, during);
+            self.fails(&place.key("fails"), &control.fails.0, during);
             let Some(change) = self.change(&place, control) else {
                 continue;
             };
@@ -26,7 +26,7 @@ impl Resolver<'_> {
             controls.push(NegativeControl {
                 name,
                 change,
-                fails: control.fails.clone(),
+                fails: control.fails.0.clone(),
             });
         }
         controls
@@ -73,8 +73,22 @@ impl Resolver<'_> {
         }
     }
 
-    fn fails(&mut self, place: &Place, name: &str, during: &[Probe]) {
+    fn fails(&mut self, place: &Place, names: &[String], during: &[Probe]) {
         let known = self.assertions(during);
+        if names.is_empty() {
+            self.found.push(
+                self.document
+                    .at_value(place, "this control must make nothing fail")
+                    .label("empty")
+                    .hint("name the assertion that finds it"),
+            );
+        }
+        for (index, name) in names.iter().enumerate() {
+            self.fails_by(&place.index(index), name, &known);
+        }
+    }
+
+    fn fails_by(&mut self, place: &Place, name: &str, known: &[String]) {
         if !known.iter().any(|assertion| assertion == name) {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let diagnostic = self.document.unknown(place, "assertion", name, known.iter().copied());

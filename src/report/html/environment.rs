@@ -95,7 +95,7 @@ fn controls(page: &Page<'_>) -> Markup {
                             tr {
                                 th scope="row" { (clean(&control.name)) }
                                 td { (words::control(page.plan, control)) }
-                                td { (clean(&control.fails)) }
+                                td { (clean(&control.fails.join(", "))) }
                             }
                         }
                     }

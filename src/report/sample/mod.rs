@@ -9,7 +9,7 @@ mod verdicts;
 pub(super) use events::events;
 pub(super) use history::history;
 pub(super) use plan::plan;
-pub(super) use verdicts::{aborted, failed, inconclusive, passed};
+pub(crate) use verdicts::{aborted, failed, inconclusive, passed};
 
 /// When the load ended.
 pub(super) const END_MS: u64 = 32_000;

@@ -145,7 +145,7 @@ pub(in crate::report) fn plan() -> Plan {
         negative_controls: vec![NegativeControl {
             name: "payment-retried-with-new-key".to_owned(),
             change: ControlChange::Defect("payment-retried-with-new-key".to_owned()),
-            fails: "nobody-charged-twice".to_owned(),
+            fails: vec!["nobody-charged-twice".to_owned()],
         }],
         schedule: Schedule {
             gate_ms: GATE_MS,

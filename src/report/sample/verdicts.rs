@@ -85,7 +85,7 @@ pub(super) fn gate_assertions() -> Vec<Assertion> {
 }
 
 /// The verdict on the run: customers were charged twice.
-pub(in crate::report) fn failed() -> Verdict {
+pub(crate) fn failed() -> Verdict {
     use AssertionKind::{
         Backlog, During, Generator, Invariant, NonVacuous, Receipt, Recovery as Recovers, SteadyStateAfter,
     };
@@ -210,7 +210,7 @@ pub(in crate::report) fn failed() -> Verdict {
 }
 
 /// The same run without its weakness.
-pub(in crate::report) fn passed() -> Verdict {
+pub(crate) fn passed() -> Verdict {
     let mut verdict = failed();
     for assertion in &mut verdict.assertions {
         if assertion.finding.verdict != Judgement::Pass {
@@ -227,7 +227,7 @@ pub(in crate::report) fn passed() -> Verdict {
 }
 
 /// A run whose fault was not seen to heal, and that had not recovered when the load ended.
-pub(in crate::report) fn inconclusive() -> Verdict {
+pub(crate) fn inconclusive() -> Verdict {
     let mut verdict = passed();
     verdict.verdict = Judgement::Inconclusive;
     verdict.exit_code = 3;
@@ -267,7 +267,7 @@ pub(in crate::report) fn inconclusive() -> Verdict {
 }
 
 /// A run that ended before there was any load.
-pub(in crate::report) fn aborted() -> Verdict {
+pub(crate) fn aborted() -> Verdict {
     let mut verdict = passed();
     verdict.status = Status::Aborted;
     verdict.verdict = Judgement::Inconclusive;

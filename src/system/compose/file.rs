@@ -9,9 +9,10 @@ use serde_saphyr::{PropertySyntax, Spanned};
 
 use super::problem;
 use super::scalar::{Bytes, Ignored, Limit, Seconds, Text};
-use super::value::{Command, Extensible, Form, List, Named, OneOrMany, Pairs};
+use super::value::{Command, Extensible, Form, Named, OneOrMany, Pairs};
 use crate::diagnostic::Diagnostic;
 use crate::system::image::Recipe;
+use crate::yaml::list::List;
 
 /// A Compose file of more than this is a mistake.
 const BYTES_MAX: u64 = 1 << 20;

@@ -186,44 +186,6 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// A list, whose only element may stand alone.
-#[derive(Debug, Clone)]
-pub(super) struct List<T>(pub Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text, or a list")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<List<T>, E> {
-                T::deserialize(de::value::StrDeserializer::new(text)).map(|only| List(vec![only]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(List(values))
-            }
-        }
-
-        deserializer.deserialize_any(ListVisitor(PhantomData))
-    }
-}
-
 /// Names, each with settings that may be absent: a list of names, or a map from name to settings.
 #[derive(Debug, Clone)]
 pub(super) struct Named<T>(pub Vec<(Spanned<String>, Option<T>)>);
