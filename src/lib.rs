@@ -21,6 +21,7 @@ pub mod event;
 pub mod experiment;
 pub mod fault;
 pub mod history;
+pub mod link;
 pub mod plan;
 pub mod reaper;
 pub mod redact;
