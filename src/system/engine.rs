@@ -42,7 +42,8 @@ pub trait Engine: Send + Sync {
     /// `docker`, for events and messages.
     fn name(&self) -> &'static str;
 
-    /// Makes or finds every image of the system; tells `events` of each that is made.
+    /// Makes or finds every image of the system; tells `events` of each that is made. On an error nothing is left behind.
+    /// Whoever drops the future before its end, or does not go on to `up`, calls [`Engine::clean`].
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError>;
 
     /// Starts everything and returns when every replica is ready. On an error nothing is left behind. Whoever drops the

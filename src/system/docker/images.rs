@@ -28,17 +28,22 @@ pub(super) struct Prepared {
 /// Finding out takes no longer than this without a word to the reader.
 const QUIET: Duration = Duration::from_millis(700);
 
-/// Reads a Compose file and makes, finds or pulls its images, those that do not build on each other at the same time.
-pub(super) async fn prepare(
-    client: &Client,
-    executable: &Path,
-    path: &Path,
-    events: &Events,
-) -> Result<Prepared, EngineError> {
+/// Reads a Compose file, and passes on what is to be known of it.
+pub(super) fn read(path: &Path, events: &Events) -> Result<ComposeFile, EngineError> {
     let compose = compose::load(path).map_err(|error| EngineError::Compose(error.to_string()))?;
     for notice in &compose.notices {
         events.notice(notice.clone());
     }
+    Ok(compose)
+}
+
+/// Makes, finds or pulls the images of a Compose file, those that do not build on each other at the same time.
+pub(super) async fn prepare(
+    client: &Client,
+    executable: &Path,
+    compose: ComposeFile,
+    events: &Events,
+) -> Result<Prepared, EngineError> {
     let maker = Maker { client, events };
     let executable = executable.to_owned();
     let agent = maker.make("nightmail/agent", "packing this program".to_owned(), move || {

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::event::Events;
 use crate::system::cache;
+use crate::system::compose::ComposeFile;
 use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest};
 
 mod bring_up;
@@ -88,20 +89,30 @@ impl Docker {
 
     /// What `up` needs of images; prepared once for each Compose file.
     async fn prepared(&self, request: &SystemRequest, events: &Events) -> Result<Arc<images::Prepared>, EngineError> {
-        let path = request.dir.join(&request.definition.compose);
+        let path = compose_path(request);
         let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
         match known {
             Some(prepared) => Ok(prepared),
-            None => {
-                let prepared = Arc::new(images::prepare(&self.client, &self.executable, &path, events).await?);
-                self.prepared
-                    .lock()
-                    .expect("no holder panics")
-                    .insert(path, prepared.clone());
-                Ok(prepared)
-            }
+            None => self.make(path.clone(), images::read(&path, events)?, events).await,
         }
     }
+
+    /// Prepares the images of the Compose file at that path.
+    async fn make(
+        &self,
+        path: PathBuf,
+        compose: ComposeFile,
+        events: &Events,
+    ) -> Result<Arc<images::Prepared>, EngineError> {
+        let prepared = Arc::new(images::prepare(&self.client, &self.executable, compose, events).await?);
+        let mut known = self.prepared.lock().expect("no holder panics");
+        known.insert(path, prepared.clone());
+        Ok(prepared)
+    }
+}
+
+fn compose_path(request: &SystemRequest) -> PathBuf {
+    request.dir.join(&request.definition.compose)
 }
 
 impl Docker {
@@ -145,15 +156,20 @@ impl Engine for Docker {
     }
 
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError> {
-        // What was prepared earlier may have changed since.
-        let path = request.dir.join(&request.definition.compose);
-        self.prepared.lock().expect("no holder panics").remove(&path);
+        // What was prepared earlier may have changed since: it is made anew. A file that cannot be used stops everything
+        // before anything is laid.
+        let path = compose_path(request);
+        let compose = images::read(&path, events)?;
         let ground = tokio::spawn(self.lay(&request.run_id));
         self.grounds
             .lock()
             .expect("no holder panics")
             .insert(request.run_id.clone(), ground);
-        self.prepared(request, events).await.map(|_| ())
+        let prepared = self.make(path, compose, events).await;
+        if prepared.is_err() {
+            self.clean(&request.run_id).await;
+        }
+        prepared.map(|_| ())
     }
 
     async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError> {
