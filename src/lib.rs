@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod check;
 pub mod cli;
+pub mod control;
 pub mod diagnostic;
 pub mod duration;
 pub mod event;

@@ -1,36 +1,20 @@
 //! The agent's sockets, and what is done about each request.
 
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 use super::api::{CountRequest, FaultRequest, PREFIX, Refusal};
 use super::faults::{Faults, Refused};
 use super::probe::Probes;
 use super::rules::PacketFilter;
 use super::{AgentError, CONTROL_PORT, PROBE_PORT};
-
-/// The most connections to the control interface at once.
-const CONNECTIONS_MAX: usize = 64;
-/// The longest body.
-const BODY_MAX: usize = 64 * 1024;
-/// How long a connection may stay without a request.
-const IDLE_MAX: Duration = Duration::from_secs(60);
-/// The pause after the kernel has no descriptor left for a connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+use crate::control::{self, Answer, Asked};
 
 /// An agent that listens.
 pub struct Agent {
@@ -44,7 +28,7 @@ struct State {
     probes: Probes,
 }
 
-type Answer = Result<Bytes, (StatusCode, String)>;
+type Written = Result<Bytes, (StatusCode, String)>;
 
 impl Agent {
     /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address.
@@ -85,88 +69,59 @@ impl Agent {
     }
 
     async fn serve_control(&self) {
-        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let stream = accept(&self.control).await;
-            let Ok(place) = free.clone().try_acquire_owned() else {
-                continue;
-            };
-            let state = self.state.clone();
-            tokio::spawn(async move {
-                serve_connection(stream, state).await;
-                drop(place);
-            });
-        }
+        let state = self.state.clone();
+        let answer = move |asked| {
+            let state = state.clone();
+            async move { respond(&state, asked).await }
+        };
+        control::serve(&self.control, answer).await;
     }
 
     /// Whoever connects has learnt what there is to learn: the connection is closed at once.
     async fn serve_probe_connections(&self) {
         loop {
-            drop(accept(&self.probe_connections).await);
+            drop(control::accept(&self.probe_connections).await);
         }
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _from)) => return stream,
-            Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, state: Arc<State>) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let answer = service_fn(move |request| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(respond(&state, request).await) }
-    });
-    // A connection that breaks is its client's to notice; faults have their own end.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_MAX)
-        .serve_connection(TokioIo::new(stream), answer)
-        .await;
-}
-
-async fn respond(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (status, body) = match route(state, request).await {
+async fn respond(state: &State, asked: Asked) -> Answer {
+    let (status, body) = match route(state, &asked).await {
         Ok(body) => (StatusCode::OK, body),
         Err((status, error)) => (status, json(&Refusal { error }).unwrap_or_default()),
     };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Answer {
+        status,
+        content_type: control::JSON,
+        body,
+    }
 }
 
-async fn route(state: &State, request: Request<Incoming>) -> Answer {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let unknown = || (StatusCode::NOT_FOUND, format!("nothing answers {method} {path}"));
-    let Some(below) = path.strip_prefix(PREFIX) else {
+async fn route(state: &State, asked: &Asked) -> Written {
+    let unknown = || {
+        (
+            StatusCode::NOT_FOUND,
+            format!("nothing answers {} {}", asked.method, asked.path),
+        )
+    };
+    let Some(below) = asked.path.strip_prefix(PREFIX) else {
         return Err(unknown());
     };
     let segments: Vec<&str> = below.split('/').skip(1).collect();
-    match (method.as_str(), segments.as_slice()) {
+    match (asked.method.as_str(), segments.as_slice()) {
         ("GET", ["faults"]) => json(&state.faults.list().await.map_err(refused)?),
         ("PUT", ["faults", id]) => {
-            let fault: FaultRequest = read(request).await?;
+            let fault: FaultRequest = read(asked)?;
             json(&state.faults.put(id, fault).await.map_err(refused)?)
         }
         ("DELETE", ["faults", id]) => json(&state.faults.remove(id).await.map_err(refused)?),
-        ("POST", ["probes", "send"]) => json(&state.probes.send(&read(request).await?).await),
+        ("POST", ["probes", "send"]) => json(&state.probes.send(&read(asked)?).await),
         ("POST", ["probes", "count"]) => {
-            let count: CountRequest = read(request).await?;
+            let count: CountRequest = read(asked)?;
             let counted = state.probes.wait(&count, &state.faults).await;
             json(&counted.map_err(|error| refused(error.into()))?)
         }
-        ("POST", ["probes", "connect"]) => json(&state.probes.connect(&read(request).await?).await),
+        ("POST", ["probes", "connect"]) => json(&state.probes.connect(&read(asked)?).await),
         _ => Err(unknown()),
     }
 }
@@ -179,16 +134,13 @@ fn refused(reason: Refused) -> (StatusCode, String) {
     (status, reason.to_string())
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (StatusCode, String)> {
+fn read<T: DeserializeOwned>(asked: &Asked) -> Result<T, (StatusCode, String)> {
     let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
-    let body = Limited::new(request.into_body(), BODY_MAX)
-        .collect()
-        .await
-        .map_err(|error| bad(error.to_string()))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(error.to_string()))
+    let body = asked.body.as_ref().map_err(|reason| bad(reason.clone()))?;
+    serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
 }
 
-fn json<T: Serialize>(value: &T) -> Answer {
+fn json<T: Serialize>(value: &T) -> Written {
     let written = serde_json::to_vec(value).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(written.into())
 }

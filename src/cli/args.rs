@@ -1,6 +1,8 @@
 //! The command line as typed.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -36,6 +38,8 @@ pub enum Command {
         /// The run's folder
         run_dir: PathBuf,
     },
+    /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
+    Link(LinkArgs),
     /// Remove what dead runs left behind; runs that are alive are spared
     Gc {
         /// Also remove images of nightmail that no current system uses
@@ -80,6 +84,35 @@ pub struct PassedOn {
     /// As given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
+}
+
+/// Arguments of `link`.
+#[derive(Debug, Clone, Args)]
+pub struct LinkArgs {
+    /// Where the first link listens, such as 127.0.0.1:6000; more are made over the control interface
+    #[arg(long, value_name = "ADDRESS", requires = "upstream")]
+    pub listen: Option<String>,
+    /// Where its connections go to, such as 127.0.0.1:5432
+    #[arg(long, value_name = "ADDRESS", requires = "listen")]
+    pub upstream: Option<String>,
+    /// Its name
+    #[arg(long, default_value = "link")]
+    pub name: String,
+    /// Where the control interface listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8474")]
+    pub api: SocketAddr,
+    /// A JSON list of links to begin with, as Toxiproxy's `-config` takes it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Fix every draw of the toxics
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Threads that carry; as many as there are processors unless given
+    #[arg(long)]
+    pub threads: Option<NonZero<usize>>,
+    /// Let links and control interface listen beyond loopback, for everybody who can reach this machine
+    #[arg(long)]
+    pub anywhere: bool,
 }
 
 /// Which experiments, and how they are resolved.

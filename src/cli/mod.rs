@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 
 pub mod args;
 pub mod exit;
+mod link;
 mod machine;
 mod offline;
 mod prove;
@@ -40,6 +41,7 @@ fn dispatch(command: Command) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "nightmail", &mut std::io::stdout());
             exit::PASSED
         }
+        Command::Link(args) => link::link(&args),
         Command::Gc { images } => machine::gc(images),
         Command::Doctor => machine::doctor(),
         Command::Agent(_) | Command::Reaper(_) => unreachable!("handed on in main"),

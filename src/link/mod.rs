@@ -1,10 +1,21 @@
 //! Links: TCP connections that are carried from one end to the other, and spoiled on the way by toxics.
 //!
-//! [`toxic`] are the kinds, [`chain`] those of one link, [`pipeline`] what they do to one direction of one connection.
+//! [`toxic`] are the kinds, [`chain`] those of one link, [`pipeline`] what they do to one direction of one
+//! connection; [`state`] is what the connections of a link share, [`relay`] carries one, on the threads of a [`carrier`];
+//! a [`proxy`] is a link that listens.
 //!
 //! Architecture invariant: nothing here knows of experiments, engines or the agent.
 
+pub mod api;
+pub mod carrier;
 pub mod chain;
 pub mod pipeline;
+pub mod proxies;
+pub mod proxy;
 pub mod random;
+pub mod relay;
+pub mod state;
 pub mod toxic;
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,9 @@ pub enum Item {
     Data(Bytes),
     /// The end of the stream.
     End,
-    /// The connection is to be closed.
+    /// The connection is to be closed, both ways.
     Close,
-    /// The connection is to be reset.
+    /// The connection is to be reset, or has been by its sender.
     Reset,
 }
 
@@ -222,14 +222,11 @@ impl Pipeline {
                     _ => None,
                 };
             };
-            let (request, data) = match &head.item {
-                Item::Data(bytes) => (head.request, Some(bytes)),
-                Item::End => (head.request, None),
-                // What has been decided is delayed by nobody.
-                Item::Close | Item::Reset => {
-                    self.pass(at, now);
-                    continue;
-                }
+            let request = head.request;
+            let data = match &head.item {
+                Item::Data(bytes) => Some(bytes),
+                // However it ends: a network that loses everything loses that too.
+                Item::End | Item::Close | Item::Reset => None,
             };
             if !slot.acts_on(request) {
                 self.pass(at, now);

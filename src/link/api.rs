@@ -1,0 +1,431 @@
+//! The control interface: Toxiproxy's HTTP API, with its paths, bodies, statuses and errors, so that its clients work.
+//!
+//! What Toxiproxy lacks is added and nothing is taken away: further types of toxics, `distribution` for `latency`, and
+//! `per` beside `toxicity`. An attribute that no toxic has is refused, where Toxiproxy says nothing and does nothing.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use hyper::header::USER_AGENT;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::chain::{Applied, Direction, Per, Toxic};
+use super::proxies::{AddError, Proxies};
+use super::proxy::Proxy;
+use super::state::ToxicError;
+use super::toxic::Kind;
+use crate::control::{Answer, Asked, JSON};
+
+/// The version of Toxiproxy whose interface this is. Its clients look at it.
+pub const TOXIPROXY_VERSION: &str = "2.12.0";
+
+/// An error as Toxiproxy words it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ApiError {
+    status: StatusCode,
+    error: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+        }
+    }
+
+    fn bad_body(reason: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("bad request body: {reason}"))
+    }
+
+    fn missing(field: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("missing required field: {field}"))
+    }
+}
+
+impl From<ToxicError> for ApiError {
+    fn from(error: ToxicError) -> Self {
+        let status = match error {
+            ToxicError::Exists => StatusCode::CONFLICT,
+            ToxicError::NotFound => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<AddError> for ApiError {
+    fn from(error: AddError) -> Self {
+        let status = match error {
+            AddError::Exists => StatusCode::CONFLICT,
+            AddError::TooMany => StatusCode::BAD_REQUEST,
+            AddError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for ApiError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+/// Answers a request.
+pub async fn answer(proxies: &Proxies, asked: &Asked) -> Answer {
+    let agent = asked.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    if agent.is_some_and(|agent| agent.starts_with("Mozilla/")) {
+        // A page that a browser shows has no business here.
+        return plain(StatusCode::FORBIDDEN, "User agent not allowed\n");
+    }
+    match route(proxies, asked).await {
+        Ok(answer) => answer,
+        Err(ApiError { status, error }) => json_of(status, &json!({"error": error, "status": status.as_u16()})),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
+    Answer {
+        status,
+        content_type: "text/plain; charset=utf-8",
+        body: Bytes::from(text.into()),
+    }
+}
+
+fn json_of(status: StatusCode, value: &Value) -> Answer {
+    Answer {
+        status,
+        content_type: JSON,
+        body: Bytes::from(value.to_string()),
+    }
+}
+
+fn ok(value: &Value) -> Result<Answer, ApiError> {
+    Ok(json_of(StatusCode::OK, value))
+}
+
+fn no_content() -> Result<Answer, ApiError> {
+    Ok(plain(StatusCode::NO_CONTENT, ""))
+}
+
+async fn route(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
+    let segments: Vec<&str> = asked.path.split('/').skip(1).collect();
+    let proxy = |name: &str| {
+        proxies
+            .get(name)
+            .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "proxy not found"))
+    };
+    let post = asked.method == Method::POST;
+    let get = asked.method == Method::GET;
+    let delete = asked.method == Method::DELETE;
+    let change = post || asked.method == Method::PATCH;
+    match segments.as_slice() {
+        ["version"] if get => ok(&json!({"version": TOXIPROXY_VERSION})),
+        ["metrics"] if get => Ok(plain(StatusCode::OK, metrics(proxies))),
+        ["reset"] if post => reset(proxies).await,
+        ["populate"] if post => populate(proxies, asked).await,
+        ["proxies"] if get => {
+            let all = proxies
+                .all()
+                .into_iter()
+                .map(|proxy| (proxy.name.clone(), shown(&proxy)));
+            ok(&Value::Object(all.collect()))
+        }
+        ["proxies"] if post => create(proxies, asked).await,
+        ["proxies", name] if get => ok(&shown(&*proxy(name)?)),
+        ["proxies", name] if change => update(&*proxy(name)?, asked).await,
+        ["proxies", name] if delete => {
+            proxy(name)?;
+            proxies.remove(name).await;
+            no_content()
+        }
+        ["proxies", name, "toxics"] if get => ok(&toxics(&*proxy(name)?)),
+        ["proxies", name, "toxics"] if post => add_toxic(&*proxy(name)?, asked).await,
+        ["proxies", name, "toxics", toxic] if get => ok(&shown_toxic(&*find(&*proxy(name)?, toxic)?)),
+        ["proxies", name, "toxics", toxic] if change => update_toxic(&*proxy(name)?, toxic, asked).await,
+        ["proxies", name, "toxics", toxic] if delete => {
+            proxy(name)?.link.remove(toxic).await?;
+            no_content()
+        }
+        ["version" | "metrics" | "reset" | "populate" | "proxies"]
+        | ["proxies", _]
+        | ["proxies", _, "toxics"]
+        | ["proxies", _, "toxics", _] => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
+        _ => Ok(plain(StatusCode::NOT_FOUND, "404 page not found\n")),
+    }
+}
+
+/// A body that is JSON, of which Toxiproxy reads the first value.
+fn read<'a, T: Deserialize<'a>>(asked: &'a Asked) -> Result<T, ApiError> {
+    let body = asked.body.as_ref().map_err(ApiError::bad_body)?;
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter();
+    match values.next() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(ApiError::bad_body(error)),
+        None => Err(ApiError::bad_body("EOF")),
+    }
+}
+
+/// An object of JSON: a list with the same values in order is none, though serde would take it for one. `null` is as good
+/// as an empty one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+struct Object(Option<serde_json::Map<String, Value>>);
+
+impl Object {
+    fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        serde_json::from_value(Value::Object(self.0.unwrap_or_default())).map_err(ApiError::bad_body)
+    }
+}
+
+/// A proxy as it is asked for. `null` is as good as nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    name: Option<String>,
+    listen: Option<String>,
+    upstream: Option<String>,
+    enabled: Option<bool>,
+}
+
+impl Wanted {
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref().filter(|upstream| !upstream.is_empty())
+    }
+}
+
+async fn create(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
+    let wanted: Wanted = read::<Object>(asked)?.read()?;
+    let name = wanted.name().ok_or_else(|| ApiError::missing("name"))?.to_owned();
+    let upstream = wanted
+        .upstream()
+        .ok_or_else(|| ApiError::missing("upstream"))?
+        .to_owned();
+    let listen = wanted.listen.unwrap_or_default();
+    let proxy = proxies
+        .add(name, listen, upstream, wanted.enabled.unwrap_or(true))
+        .await?;
+    Ok(json_of(StatusCode::CREATED, &shown(&proxy)))
+}
+
+async fn update(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
+    let wanted: Wanted = read::<Object>(asked)?.read()?;
+    let now = proxy.described();
+    let listen = wanted.listen.unwrap_or(now.listen);
+    let upstream = wanted.upstream.unwrap_or(now.upstream);
+    proxy
+        .update(listen, upstream, wanted.enabled.unwrap_or(now.enabled))
+        .await?;
+    ok(&shown(proxy))
+}
+
+/// Creates proxies, and replaces those that are different. Everything is looked at before anything is changed.
+async fn populate(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
+    let made = populate_with(proxies, read(asked)?).await?;
+    Ok(json_of(StatusCode::CREATED, &json!({"proxies": made})))
+}
+
+/// Does the same with a file's text.
+pub async fn populate_from(proxies: &Proxies, text: &[u8]) -> Result<(), String> {
+    let wanted = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let made = populate_with(proxies, wanted).await;
+    made.map(|_made| ()).map_err(|error| error.error)
+}
+
+async fn populate_with(proxies: &Proxies, wanted: Vec<Object>) -> Result<Vec<Value>, ApiError> {
+    let wanted: Vec<Wanted> = wanted.into_iter().map(Object::read).collect::<Result<_, _>>()?;
+    let mut names = std::collections::BTreeSet::new();
+    for (position, wanted) in (1..).zip(&wanted) {
+        let missing = |field: &str| ApiError::missing(&format!("{field} at proxy {position}"));
+        let name = wanted.name().ok_or_else(|| missing("name"))?;
+        wanted.upstream().ok_or_else(|| missing("upstream"))?;
+        if !names.insert(name) {
+            return Err(ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("duplicate proxy name {name:?}"),
+            ));
+        }
+    }
+    let mut made = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let name = wanted.name.unwrap_or_default();
+        let listen = wanted.listen.unwrap_or_default();
+        let upstream = wanted.upstream.unwrap_or_default();
+        let enabled = wanted.enabled.unwrap_or(true);
+        let proxy = match proxies.get(&name) {
+            Some(proxy) => {
+                proxy.update(listen, upstream, enabled).await?;
+                proxy
+            }
+            None => proxies.add(name, listen, upstream, enabled).await?,
+        };
+        made.push(shown(&proxy));
+    }
+    Ok(made)
+}
+
+async fn reset(proxies: &Proxies) -> Result<Answer, ApiError> {
+    for proxy in proxies.all() {
+        proxy.start().await?;
+        proxy.link.clear().await;
+    }
+    no_content()
+}
+
+/// A toxic as it is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WantedToxic {
+    name: Option<String>,
+    r#type: Option<String>,
+    stream: Option<String>,
+    toxicity: Option<f64>,
+    per: Option<Per>,
+    attributes: Value,
+}
+
+async fn add_toxic(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
+    let wanted: WantedToxic = read::<Object>(asked)?.read()?;
+    let stream = match wanted.stream.as_deref() {
+        None | Some("downstream") => Direction::Downstream,
+        Some("upstream") => Direction::Upstream,
+        Some(_) => {
+            let error = "stream was invalid, can be either upstream or downstream";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, error));
+        }
+    };
+    let r#type = wanted.r#type.unwrap_or_default();
+    let kind = Kind::read(&r#type, wanted.attributes, None)
+        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "invalid toxic type"))?
+        .map_err(ApiError::bad_body)?;
+    let stream_name = wanted.stream.as_deref().unwrap_or("downstream");
+    let toxic = Toxic {
+        name: wanted
+            .name
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| format!("{type}_{stream_name}")),
+        kind,
+        stream,
+        toxicity: wanted.toxicity.unwrap_or(1.0),
+        per: wanted.per.unwrap_or_default(),
+    };
+    check(&toxic)?;
+    let written = shown_toxic_of(&toxic);
+    proxy.link.add(toxic).await?;
+    ok(&written)
+}
+
+async fn update_toxic(proxy: &Proxy, name: &str, asked: &Asked) -> Result<Answer, ApiError> {
+    let now = find(proxy, name)?;
+    let wanted: WantedToxic = read::<Object>(asked)?.read()?;
+    let kind = Kind::read(now.toxic.kind.name(), wanted.attributes, Some(&now.toxic.kind))
+        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "invalid toxic type"))?
+        .map_err(ApiError::bad_body)?;
+    let toxic = Toxic {
+        kind,
+        toxicity: wanted.toxicity.unwrap_or(now.toxic.toxicity),
+        per: wanted.per.unwrap_or(now.toxic.per),
+        ..now.toxic.clone()
+    };
+    check(&toxic)?;
+    let written = shown_toxic_of(&toxic);
+    proxy.link.update(toxic).await?;
+    ok(&written)
+}
+
+fn check(toxic: &Toxic) -> Result<(), ApiError> {
+    if !(0.0..=1.0).contains(&toxic.toxicity) {
+        return Err(ApiError::bad_body("`toxicity` must be from 0 to 1"));
+    }
+    match toxic.kind.behaviour().problem() {
+        Some(problem) => Err(ApiError::bad_body(problem)),
+        None => Ok(()),
+    }
+}
+
+fn find(proxy: &Proxy, name: &str) -> Result<std::sync::Arc<Applied>, ApiError> {
+    Ok(proxy.link.chain().find(name).cloned().ok_or(ToxicError::NotFound)?)
+}
+
+fn shown(proxy: &Proxy) -> Value {
+    let described = proxy.described();
+    json!({
+        "name": proxy.name,
+        "listen": described.listen,
+        "upstream": described.upstream,
+        "enabled": described.enabled,
+        "toxics": toxics(proxy),
+    })
+}
+
+/// Upstream first, as Toxiproxy lists them.
+fn toxics(proxy: &Proxy) -> Value {
+    let chain = proxy.link.chain();
+    let of = |stream| {
+        let toxics = chain
+            .toxics
+            .iter()
+            .filter(move |applied| applied.toxic.stream == stream);
+        toxics.map(|applied| shown_toxic(applied))
+    };
+    of(Direction::Upstream).chain(of(Direction::Downstream)).collect()
+}
+
+fn shown_toxic(applied: &Applied) -> Value {
+    shown_toxic_of(&applied.toxic)
+}
+
+fn shown_toxic_of(toxic: &Toxic) -> Value {
+    let mut value = json!({
+        "name": toxic.name,
+        "stream": toxic.stream,
+        "toxicity": toxic.toxicity,
+    });
+    let kind = serde_json::to_value(&toxic.kind).unwrap_or_default();
+    if let (Value::Object(value), Value::Object(kind)) = (&mut value, kind) {
+        value.extend(kind);
+        if toxic.per != Per::Connection {
+            value.insert("per".to_owned(), json!(toxic.per));
+        }
+    }
+    value
+}
+
+/// In Prometheus' text format, under Toxiproxy's names.
+fn metrics(proxies: &Proxies) -> String {
+    let mut text = String::new();
+    for (name, help, of) in [
+        (
+            "toxiproxy_proxy_received_bytes_total",
+            "The total number of bytes received on a given proxy link in a given direction",
+            (|(received, _sent)| received) as fn((u64, u64)) -> u64,
+        ),
+        (
+            "toxiproxy_proxy_sent_bytes_total",
+            "The total number of bytes sent on a given proxy link in a given direction",
+            |(_received, sent)| sent,
+        ),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for proxy in proxies.all() {
+            let described = proxy.described();
+            for (direction, label) in [(Direction::Upstream, "upstream"), (Direction::Downstream, "downstream")] {
+                let _ = writeln!(
+                    text,
+                    "{name}{{direction=\"{label}\",listener={:?},proxy={:?},upstream={:?}}} {}",
+                    described.listen,
+                    proxy.name,
+                    described.upstream,
+                    of(proxy.link.traffic(direction).bytes())
+                );
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,198 @@
+//! A link with a place of its own to listen at, as in Toxiproxy.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::carrier::{Carrier, Upstream};
+use super::random::Purpose;
+use super::state::Link;
+
+/// The pause after the kernel has no descriptor left for a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+/// A proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Unique among proxies.
+    pub name: String,
+    /// Its toxics and counters.
+    pub link: Arc<Link>,
+    carrier: Carrier,
+    reach: Reach,
+    settings: Mutex<Settings>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    listen: String,
+    upstream: String,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// Where a proxy may listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Where nobody but this machine reaches it.
+    Loopback,
+    /// Everywhere.
+    Anywhere,
+}
+
+/// What a proxy looks like from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Where it listens; while it does, with the port that it got.
+    pub listen: String,
+    /// Where its connections go to.
+    pub upstream: String,
+    /// Whether it listens.
+    pub enabled: bool,
+}
+
+impl Proxy {
+    /// A proxy that does not listen yet.
+    pub fn new(
+        name: String,
+        listen: String,
+        upstream: String,
+        purpose: Purpose,
+        carrier: Carrier,
+        reach: Reach,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            link: Link::new(purpose.named(&name)),
+            name,
+            carrier,
+            reach,
+            settings: Mutex::new(Settings {
+                listen,
+                upstream,
+                accepting: None,
+            }),
+            changing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it looks like.
+    pub fn described(&self) -> Described {
+        let settings = self.settings();
+        Described {
+            listen: settings.listen.clone(),
+            upstream: settings.upstream.clone(),
+            enabled: settings.accepting.is_some(),
+        }
+    }
+
+    /// Listens, if it does not yet.
+    pub async fn start(&self) -> io::Result<()> {
+        let _turn = self.changing.lock().await;
+        self.start_in_turn().await
+    }
+
+    async fn start_in_turn(&self) -> io::Result<()> {
+        let (listen, upstream) = {
+            let settings = self.settings();
+            if settings.accepting.is_some() {
+                return Ok(());
+            }
+            (settings.listen.clone(), settings.upstream.clone())
+        };
+        let listener = self.bind(&listen).await?;
+        let bound = listener.local_addr()?;
+        let upstream = match upstream.parse::<SocketAddr>() {
+            Ok(address) => Upstream::Address(address),
+            Err(_) => Upstream::Name(upstream.into()),
+        };
+        let accepting = tokio::spawn(accept(listener, self.link.clone(), self.carrier.clone(), upstream));
+        let mut settings = self.settings();
+        settings.listen = bound.to_string();
+        settings.accepting = Some(accepting);
+        Ok(())
+    }
+
+    async fn bind(&self, listen: &str) -> io::Result<TcpListener> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&*with_host(listen)).await?.collect();
+        let beyond = |address: &&SocketAddr| !address.ip().is_loopback();
+        if let (Reach::Loopback, Some(address)) = (self.reach, addresses.iter().find(beyond)) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("listen {address}: only loopback addresses are allowed, unless started with --anywhere"),
+            ));
+        }
+        TcpListener::bind(&*addresses).await
+    }
+
+    /// Ceases to listen and closes what it carries.
+    pub async fn stop(&self) {
+        let _turn = self.changing.lock().await;
+        self.stop_in_turn().await;
+    }
+
+    async fn stop_in_turn(&self) {
+        let accepting = self.settings().accepting.take();
+        if let Some(accepting) = accepting {
+            accepting.abort();
+            // Its end is what was asked for: the socket is closed then.
+            let _ = accepting.await;
+        }
+        self.link.close_connections();
+    }
+
+    /// Changes where it listens and where its connections go to, and whether it listens. Connections are closed by a
+    /// change of either address, and live on otherwise.
+    pub async fn update(&self, listen: String, upstream: String, enabled: bool) -> io::Result<()> {
+        let _turn = self.changing.lock().await;
+        let now = self.described();
+        if (&now.listen, &now.upstream) != (&listen, &upstream) {
+            self.stop_in_turn().await;
+            let mut settings = self.settings();
+            settings.listen = listen;
+            settings.upstream = upstream;
+        }
+        match enabled {
+            true => self.start_in_turn().await,
+            false => {
+                self.stop_in_turn().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(accepting) = self.settings().accepting.take() {
+            accepting.abort();
+        }
+        self.link.close_connections();
+    }
+}
+
+async fn accept(listener: TcpListener, link: Arc<Link>, carrier: Carrier, upstream: Upstream) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _from)) => carrier.accept(&link, client, upstream.clone()),
+            Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
+        }
+    }
+}
+
+/// `:8080` is every address of this machine in Toxiproxy; here it is loopback, since nothing listens beyond it unasked.
+fn with_host(listen: &str) -> std::borrow::Cow<'_, str> {
+    match listen {
+        "" => "127.0.0.1:0".into(),
+        _ if listen.starts_with(':') => format!("127.0.0.1{listen}").into(),
+        _ => listen.into(),
+    }
+}
