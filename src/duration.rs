@@ -1,4 +1,4 @@
-//! Durations and rates as people write them: `250ms`, `10s`, `2m`, `40/s`.
+//! Durations and rates as people write them: `250ms`, `10s`, `2m`, `40/s`, `100KB/s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -145,6 +145,67 @@ impl JsonSchema for Rate {
     }
 }
 
+/// Bytes per second in whole kilobytes (1,000 bytes), written `100KB/s` or `1.5MB/s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteRate {
+    /// Kilobytes per second.
+    pub kb_per_s: u64,
+}
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kb_per_s {
+            kb if kb >= 1_000 && kb.is_multiple_of(100) => write!(f, "{}MB/s", kb as f64 / 1_000.0),
+            kb => write!(f, "{kb}KB/s"),
+        }
+    }
+}
+
+impl FromStr for ByteRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no rate of bytes; write for example `100KB/s` or `1MB/s`");
+        let (number, unit) = split_unit(text);
+        let factor = match unit {
+            "KB/s" => 1.0,
+            "MB/s" => 1_000.0,
+            _ => return Err(wrong()),
+        };
+        let kb_per_s = number.parse::<f64>().map_err(|_| wrong())? * factor;
+        if !(1.0..=100_000_000.0).contains(&kb_per_s) {
+            return Err(format!("rate `{text}` is outside 1KB/s to 100000MB/s"));
+        }
+        Ok(Self {
+            kb_per_s: kb_per_s.round() as u64,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for ByteRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for ByteRate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByteRate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(KB|MB)/s$", "examples": ["100KB/s", "1MB/s"]})
+    }
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let at = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -171,6 +232,17 @@ mod tests {
         for text in ["250ms", "1.5s", "10s", "2m", "1100ms", "0ms"] {
             let parsed: DurationMs = text.parse().unwrap();
             assert_eq!(parsed.to_string().parse(), Ok(parsed), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_of_bytes_print_as_they_are_read() {
+        for (text, kb_per_s) in [("100KB/s", 100), ("1.5MB/s", 1_500), ("2MB/s", 2_000)] {
+            let parsed: ByteRate = text.parse().unwrap();
+            assert_eq!((parsed.kb_per_s, parsed.to_string().as_str()), (kb_per_s, text));
+        }
+        for wrong in ["100", "100kb/s", "0KB/s", "10/s", "1GB/s"] {
+            assert!(wrong.parse::<ByteRate>().is_err(), "{wrong}");
         }
     }
 

@@ -2,16 +2,22 @@
 //!
 //! | request | answer | |
 //! | --- | --- | --- |
-//! | `PUT /nightmail/faults/{id}` [`FaultRequest`] | [`FaultStatus`] | drops packets; one of the same id is replaced |
-//! | `DELETE /nightmail/faults/{id}` | [`Removed`] | lets them pass; nothing happens if there is none |
-//! | `GET /nightmail/faults` | list of [`FaultStatus`] | those in force, with the kernel's counters |
+//! | `PUT /nightmail/faults/{id}` [`FaultRequest`] | [`FaultStatus`] | puts a fault in force; one of the same id is replaced |
+//! | `DELETE /nightmail/faults/{id}` | [`Removed`] | ends it; nothing happens if there is none |
+//! | `GET /nightmail/faults` | list of [`FaultStatus`] | those in force, with what they have met |
 //! | `POST /nightmail/probes/send` [`SendRequest`] | [`Sent`] | sends probe datagrams to another agent |
 //! | `POST /nightmail/probes/count` [`CountRequest`] | [`Counted`] | how many of a nonce have arrived here |
-//! | `POST /nightmail/probes/connect` [`ConnectRequest`] | [`Connected`] | tries a fresh connection to another agent |
+//! | `POST /nightmail/probes/connect` [`ConnectRequest`] | [`Connected`] | tries a fresh connection to another agent, past any link |
+//! | `POST /nightmail/probes/exchange` [`ExchangeRequest`] | [`Exchanged`] | exchanges bytes with another agent, the way the replica's connections go |
+//!
+//! Everything else is Toxiproxy's interface (see [`crate::link::api`]), with each link as a proxy under its peer's name.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::link::chain::{Direction, Per};
+use crate::link::toxic::Kind;
 
 /// Everything the agent says of its own accord lies below this path.
 pub const PREFIX: &str = "/nightmail";
@@ -25,16 +31,45 @@ pub const DATAGRAMS_MAX: u32 = 1_000;
 /// The longest that one request may wait.
 pub const WAIT_MAX_MS: u64 = 1_000;
 
-/// Drop packets that come in from these peers.
+/// Spoil what passes between the replica and these peers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRequest {
-    /// Whose packets.
+    /// Who is at the other end.
     pub peers: Vec<Ipv4Addr>,
-    /// The share of packets dropped, chosen at random packet by packet; absent means all.
-    pub percent: Option<f64>,
-    /// After this long the agent lets packets pass again by itself.
+    /// What is done.
+    pub action: Action,
+    /// After this long the agent ends it by itself.
     pub ttl_ms: u64,
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Packets that come in from the peers are dropped.
+    Discard {
+        /// The share of packets dropped, chosen at random packet by packet; absent means all.
+        percent: Option<f64>,
+    },
+    /// Connections that the replica opens to the peers are refused, and those that it has are ended.
+    Refuse,
+    /// Connections that the replica opens to the peers, and has, go through a toxic.
+    Spoil(Spoil),
+}
+
+/// A toxic on links.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spoil {
+    /// What it does.
+    pub toxic: Kind,
+    /// Which way.
+    pub stream: Direction,
+    /// How likely it acts, from 0 to 1.
+    pub toxicity: f64,
+    /// On what.
+    pub per: Per,
 }
 
 /// A fault in force.
@@ -42,23 +77,41 @@ pub struct FaultRequest {
 pub struct FaultStatus {
     /// Its id.
     pub id: String,
-    /// The share of packets dropped; absent means all.
-    pub percent: Option<f64>,
+    /// What it does.
+    pub action: Action,
     /// What is left of its time-to-live.
     pub ttl_left_ms: u64,
-    /// What the kernel has counted, by peer.
+    /// What it has met, by peer.
     pub peers: Vec<PeerCount>,
 }
 
-/// The kernel's own count of a peer's packets since the fault was put in force.
+/// What a fault has met of one peer's since it was put in force: packets by the kernel's own count, connections by the
+/// link's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerCount {
     /// The peer.
     pub address: Ipv4Addr,
     /// Probe datagrams that came as far as the rule, dropped or not.
     pub probes_seen: u64,
-    /// Packets of all kinds that were dropped.
+    /// Packets of all kinds that were dropped or refused.
     pub dropped: u64,
+    /// Connections that the toxic has acted on.
+    pub connections: u64,
+    /// Bytes that it has acted on.
+    pub bytes: u64,
+}
+
+impl PeerCount {
+    /// Nothing yet.
+    pub fn none(address: Ipv4Addr) -> Self {
+        Self {
+            address,
+            probes_seen: 0,
+            dropped: 0,
+            connections: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// A fault was removed.
@@ -66,7 +119,7 @@ pub struct PeerCount {
 pub struct Removed {
     /// Whether there was one.
     pub existed: bool,
-    /// What the kernel had counted by then.
+    /// What it had met by then.
     pub peers: Vec<PeerCount>,
 }
 
@@ -140,6 +193,62 @@ pub struct ConnectRequest {
 pub struct Connected {
     /// Absent if it was made; otherwise why not.
     pub refusal: Option<String>,
+}
+
+/// Exchange bytes with another agent, which answers each request with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeRequest {
+    /// The other agent.
+    pub to: Ipv4Addr,
+    /// How many.
+    pub exchanges: u32,
+    /// How many over one connection, one after the other, before a fresh one is made.
+    pub per_connection: u32,
+    /// Bytes of each request.
+    pub bytes: u32,
+    /// How long an answer may take.
+    pub wait_ms: u64,
+    /// How long all may take; what has not been begun by then is left out.
+    pub within_ms: u64,
+}
+
+/// What became of exchanges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// Each of them.
+    pub exchanges: Vec<Exchange>,
+    /// Of connections that were closed in order: from saying so to the other end's saying the same, in microseconds.
+    pub closings_us: Vec<u64>,
+}
+
+/// What became of one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// How it ended.
+    pub end: End,
+    /// When, counted from the first byte of the request, in microseconds.
+    pub us: u64,
+    /// Bytes of the answer that came.
+    pub bytes: u32,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// By the whole answer.
+    Answered,
+    /// By an answer of other bytes.
+    Changed,
+    /// By nothing, in its time.
+    Silent,
+    /// By the connection being closed.
+    Closed,
+    /// By its being reset.
+    Reset,
+    /// By its being refused.
+    Refused,
 }
 
 /// A request was refused.

@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::api::{
-    ConnectRequest, Connected, CountRequest, Counted, FaultRequest, FaultStatus, PREFIX, Refusal, Removed, SendRequest,
-    Sent,
+    ConnectRequest, Connected, CountRequest, Counted, ExchangeRequest, Exchanged, FaultRequest, FaultStatus, PREFIX,
+    Refusal, Removed, SendRequest, Sent,
 };
 
-/// How long an answer may take, connecting included; longer than the agent itself waits for anything.
+/// How long an answer may take, connecting included; longer than the agent itself waits for anything but exchanges.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer.
 const BODY_MAX: usize = 4 * 1024 * 1024;
@@ -31,8 +31,8 @@ pub enum ClientError {
     #[error("{0}")]
     Connection(String),
     /// Nothing came in time.
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
     /// The agent refused.
     #[error("refused: {0}")]
     Refused(String),
@@ -87,8 +87,25 @@ impl Client {
         self.ask(Method::POST, "/probes/connect", Some(request)).await
     }
 
+    /// Exchanges bytes with another agent.
+    pub async fn exchange(&self, request: &ExchangeRequest) -> Result<Exchanged, ClientError> {
+        let limit = TIMEOUT + Duration::from_millis(request.within_ms.saturating_add(request.wait_ms));
+        self.ask_within(limit, Method::POST, "/probes/exchange", Some(request))
+            .await
+    }
+
     async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
+        method: Method,
+        path: &str,
+        question: Option<&Q>,
+    ) -> Result<A, ClientError> {
+        self.ask_within(TIMEOUT, method, path, question).await
+    }
+
+    async fn ask_within<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        limit: Duration,
         method: Method,
         path: &str,
         question: Option<&Q>,
@@ -106,13 +123,13 @@ impl Client {
                 .body(Full::new(Bytes::from(body.clone())))
                 .map_err(|error| ClientError::Connection(error.to_string()))
         };
-        let answer = tokio::time::timeout(TIMEOUT, self.exchange(request))
+        let answer = tokio::time::timeout(limit, self.converse(request))
             .await
-            .map_err(|_| ClientError::Timeout)??;
+            .map_err(|_| ClientError::Timeout(limit))??;
         serde_json::from_slice(&answer).map_err(|error| ClientError::Answer(error.to_string()))
     }
 
-    async fn exchange(
+    async fn converse(
         &self,
         request: impl Fn() -> Result<Request<Full<Bytes>>, ClientError>,
     ) -> Result<Bytes, ClientError> {

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::api::{FaultRequest, FaultStatus, PEERS_MAX, PeerCount, Removed, TTL_MAX_MS};
+use super::api::{Action, FaultRequest, FaultStatus, PEERS_MAX, PeerCount, Removed, Spoil, TTL_MAX_MS};
+use super::links::Links;
 use super::rules::{Discard, FilterError, PacketFilter};
 
 /// The most faults in force at once.
@@ -30,6 +31,7 @@ pub enum Refused {
 /// The faults in force.
 pub struct Faults {
     filter: Arc<dyn PacketFilter>,
+    links: Arc<Links>,
     held: Mutex<Held>,
 }
 
@@ -42,7 +44,7 @@ struct Held {
 
 struct Fault {
     generation: u64,
-    percent: Option<f64>,
+    request: FaultRequest,
     until: Instant,
     expiry: JoinHandle<()>,
 }
@@ -55,9 +57,10 @@ impl Drop for Fault {
 
 impl Faults {
     /// None yet.
-    pub fn new(filter: Arc<dyn PacketFilter>) -> Arc<Self> {
+    pub fn new(filter: Arc<dyn PacketFilter>, links: Arc<Links>) -> Arc<Self> {
         Arc::new(Self {
             filter,
+            links,
             held: Mutex::default(),
         })
     }
@@ -71,47 +74,101 @@ impl Faults {
                 "{FAULTS_MAX} faults are in force, which is the most"
             )));
         }
+        if let Some(before) = held.faults.get(id)
+            && is_spoil(&before.request) != is_spoil(&request)
+        {
+            return Err(Refused::Request(format!("fault {id} is of another kind; end it first")));
+        }
         held.generation += 1;
         let generation = held.generation;
         let until = Instant::now() + Duration::from_millis(request.ttl_ms);
-        // The end is arranged before the beginning: whoever asked may be gone before the filter has answered.
+        // The end is arranged before the beginning: whoever asked may be gone before anything has taken hold.
         let expiry = tokio::spawn(self.clone().expire(id.to_owned(), generation, until));
-        held.faults.insert(
+        let replaced = held.faults.insert(
             id.to_owned(),
             Fault {
                 generation,
-                percent: request.percent,
+                request: request.clone(),
                 until,
                 expiry,
             },
         );
-        let discard = Discard {
-            peers: request.peers,
-            percent: request.percent,
-        };
-        if let Err(error) = self.filter.put(id, &discard).await {
+        if let Err(error) = self
+            .begin(id, &request, replaced.map(|fault| fault.request.clone()))
+            .await
+        {
             held.faults.remove(id);
-            self.filter.remove(id).await?;
-            return Err(error.into());
+            self.end(id, &request).await?;
+            return Err(error);
         }
         drop(held);
-        let peers = self.counters_of(id).await?;
         Ok(FaultStatus {
             id: id.to_owned(),
-            percent: discard.percent,
+            peers: self.met(id, &request).await?,
+            action: request.action,
             ttl_left_ms: left_ms(until),
-            peers,
         })
     }
 
-    /// Lets packets pass again.
+    async fn begin(&self, id: &str, request: &FaultRequest, replaced: Option<FaultRequest>) -> Result<(), Refused> {
+        let peers = request.peers.clone();
+        match &request.action {
+            Action::Discard { percent } => {
+                let discard = Discard {
+                    peers,
+                    percent: *percent,
+                };
+                Ok(self.filter.put(id, &discard).await?)
+            }
+            Action::Refuse => {
+                self.filter.refuse(id, &peers).await?;
+                self.links.close_connections(&peers);
+                Ok(())
+            }
+            Action::Spoil(spoil) => {
+                let others: Vec<_> = replaced.into_iter().flat_map(|replaced| replaced.peers).collect();
+                let gone: Vec<_> = others.into_iter().filter(|peer| !peers.contains(peer)).collect();
+                self.links.restore(&toxic_name(id), &gone).await;
+                let spoiled = self.links.spoil(&toxic_name(id), &peers, spoil).await;
+                spoiled.map_err(Refused::Request)
+            }
+        }
+    }
+
+    /// What a fault of a link had met, if there was one: packets are counted by the filter, as long as the rule stands.
+    async fn end(&self, id: &str, request: &FaultRequest) -> Result<Option<Vec<PeerCount>>, FilterError> {
+        match request.action {
+            Action::Spoil(_) => Ok(Some(self.links.restore(&toxic_name(id), &request.peers).await)),
+            Action::Discard { .. } | Action::Refuse => self.filter.remove(id).await.map(|()| None),
+        }
+    }
+
+    /// What a fault has met.
+    async fn met(&self, id: &str, request: &FaultRequest) -> Result<Vec<PeerCount>, FilterError> {
+        match request.action {
+            Action::Spoil(_) => Ok(self.links.counts(&toxic_name(id))),
+            Action::Discard { .. } | Action::Refuse => self.counters_of(id).await,
+        }
+    }
+
+    /// Ends a fault.
     pub async fn remove(&self, id: &str) -> Result<Removed, Refused> {
         let mut held = self.held.lock().await;
-        let peers = self.counters_of(id).await?;
-        self.filter.remove(id).await?;
+        let Some(request) = held.faults.get(id).map(|fault| fault.request.clone()) else {
+            // A rule that nobody here knows of has no end of its own.
+            self.filter.remove(id).await?;
+            return Ok(Removed {
+                existed: false,
+                peers: Vec::new(),
+            });
+        };
+        let counted = self.met(id, &request).await?;
+        let ended = self.end(id, &request).await?;
+        held.faults.remove(id);
         Ok(Removed {
-            existed: held.faults.remove(id).is_some(),
-            peers,
+            // Somebody may have taken the toxic away by hand.
+            existed: ended.as_ref().is_none_or(|ended| ended.len() == request.peers.len()),
+            peers: ended.unwrap_or(counted),
         })
     }
 
@@ -121,14 +178,17 @@ impl Faults {
         let mut counters = self.filter.counters().await?;
         let status = |(id, fault): (&String, &Fault)| FaultStatus {
             id: id.clone(),
-            percent: fault.percent,
+            action: fault.request.action.clone(),
             ttl_left_ms: left_ms(fault.until),
-            peers: counters.remove(id).unwrap_or_default(),
+            peers: match fault.request.action {
+                Action::Spoil(_) => self.links.counts(&toxic_name(id)),
+                _ => counters.remove(id).unwrap_or_default(),
+            },
         };
         Ok(held.faults.iter().map(status).collect())
     }
 
-    /// What has been counted for a fault; empty if there is none.
+    /// What the filter has counted for a fault; empty if there is none.
     pub async fn counters_of(&self, id: &str) -> Result<Vec<PeerCount>, FilterError> {
         Ok(self.filter.counters().await?.remove(id).unwrap_or_default())
     }
@@ -137,10 +197,11 @@ impl Faults {
         tokio::time::sleep_until(until).await;
         loop {
             let mut held = self.held.lock().await;
-            if held.faults.get(&id).is_none_or(|fault| fault.generation != generation) {
+            let Some(fault) = held.faults.get(&id).filter(|fault| fault.generation == generation) else {
                 return;
-            }
-            if self.filter.remove(&id).await.is_ok() {
+            };
+            let request = fault.request.clone();
+            if self.end(&id, &request).await.is_ok() {
                 held.faults.remove(&id);
                 return;
             }
@@ -168,12 +229,35 @@ fn check(id: &str, request: &FaultRequest) -> Result<(), Refused> {
             request.ttl_ms
         ));
     }
-    match request.percent {
-        Some(percent) if !(percent > 0.0 && percent < 100.0) => refuse(format!(
+    match &request.action {
+        Action::Discard { percent: Some(percent) } if !(*percent > 0.0 && *percent < 100.0) => refuse(format!(
             "`percent` must be more than 0 and less than 100, is {percent}; leave it out for all packets"
         )),
-        _ => Ok(()),
+        Action::Spoil(spoil) => check_spoil(spoil),
+        Action::Discard { .. } | Action::Refuse => Ok(()),
     }
+}
+
+fn check_spoil(spoil: &Spoil) -> Result<(), Refused> {
+    if !(0.0..=1.0).contains(&spoil.toxicity) {
+        return Err(Refused::Request(format!(
+            "`toxicity` must be from 0 to 1, is {}",
+            spoil.toxicity
+        )));
+    }
+    match spoil.toxic.behaviour().problem() {
+        Some(problem) => Err(Refused::Request(problem.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn is_spoil(request: &FaultRequest) -> bool {
+    matches!(request.action, Action::Spoil(_))
+}
+
+/// Under this name a fault's toxic is seen on its links.
+fn toxic_name(id: &str) -> String {
+    format!("fault-{id}")
 }
 
 fn left_ms(until: Instant) -> u64 {
@@ -196,9 +280,13 @@ mod tests {
     fn request(ttl_ms: u64) -> FaultRequest {
         FaultRequest {
             peers: vec![PEER],
-            percent: None,
+            action: Action::Discard { percent: None },
             ttl_ms,
         }
+    }
+
+    fn faults(filter: Arc<MemoryFilter>) -> Arc<Faults> {
+        Faults::new(filter, Links::new(&[], 1).unwrap())
     }
 
     /// Waits until the filter has let go, and says how long that took.
@@ -214,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_ends_by_itself() {
         let filter = MemoryFilter::shared();
-        let faults = Faults::new(filter.clone());
+        let faults = faults(filter.clone());
         faults.put("1", request(100)).await.unwrap();
         assert!(gone(&filter, "1").await >= Duration::from_millis(90));
         assert!(faults.list().await.unwrap().is_empty());
@@ -223,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_put_counts_its_time_anew() {
         let filter = MemoryFilter::shared();
-        let faults = Faults::new(filter.clone());
+        let faults = faults(filter.clone());
         faults.put("1", request(50)).await.unwrap();
         faults.put("1", request(300)).await.unwrap();
         assert!(
@@ -235,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_filter_that_will_not_let_go_is_asked_again() {
         let filter = MemoryFilter::shared();
-        let faults = Faults::new(filter.clone());
+        let faults = faults(filter.clone());
         filter.refuse_removals(2);
         faults.put("1", request(50)).await.unwrap();
         assert!(gone(&filter, "1").await >= Duration::from_millis(50) + 2 * RETRY - Duration::from_millis(10));
@@ -243,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn removing_is_idempotent() {
-        let faults = Faults::new(MemoryFilter::shared());
+        let faults = faults(MemoryFilter::shared());
         faults.put("1", request(60_000)).await.unwrap();
         assert!(faults.remove("1").await.unwrap().existed);
         assert!(!faults.remove("1").await.unwrap().existed);
@@ -251,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn nonsense_is_refused() {
-        let faults = Faults::new(MemoryFilter::shared());
+        let faults = faults(MemoryFilter::shared());
         let refused = async |id: &str, request| faults.put(id, request).await.unwrap_err().to_string();
         assert!(refused("Not an id", request(1)).await.contains("lower-case"));
         assert!(refused("1", request(0)).await.contains("ttl_ms"));
@@ -270,7 +358,7 @@ mod tests {
             refused(
                 "1",
                 FaultRequest {
-                    percent: Some(100.0),
+                    action: Action::Discard { percent: Some(100.0) },
                     ..request(1)
                 }
             )
@@ -281,7 +369,9 @@ mod tests {
             refused(
                 "1",
                 FaultRequest {
-                    percent: Some(f64::NAN),
+                    action: Action::Discard {
+                        percent: Some(f64::NAN)
+                    },
                     ..request(1)
                 }
             )

@@ -1,4 +1,5 @@
-//! The agent: a small server beside a replica, in the replica's network namespace, that drops packets and measures paths.
+//! The agent: a small server beside a replica, in the replica's network namespace, that drops packets, spoils connections
+//! and measures paths.
 //!
 //! It is this same binary (`nightmail agent`), the first process of a container made from nothing, with `NET_ADMIN` as
 //! its only capability. It speaks JSON over HTTP with whoever runs the experiment and with nobody else, and counts probe
@@ -6,28 +7,33 @@
 //! put into the kernel goes when it goes.
 //!
 //! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`faults`] are
-//! those in force, [`probe`] measures.
+//! those in force, [`links`] carry the replica's connections; [`probe`] measures by datagrams, `exchange` by connections.
 //!
 //! Architecture invariant: the agent knows nothing of experiments, replicas or engines: only of addresses.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod api;
 pub mod client;
+mod exchange;
 pub mod faults;
+pub mod links;
 pub mod probe;
 pub mod rules;
 pub mod server;
 
 /// TCP port of the control interface.
 pub const CONTROL_PORT: u16 = 8474;
-/// UDP port that counts probe datagrams, and TCP port that accepts probe connections.
+/// UDP port that counts probe datagrams, and TCP port that answers probe connections.
 pub const PROBE_PORT: u16 = 8475;
+/// TCP port, of the replica's own `lo` only, that the replica's connections to a peer with a link are handed to.
+pub const LINK_PORT: u16 = 8476;
 
 /// Why the agent gave up.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +57,7 @@ pub enum AgentError {
 #[derive(Debug, Parser)]
 #[command(
     name = "nightmail agent",
-    about = "Drops packets and measures paths in this network namespace"
+    about = "Drops packets, spoils connections and measures paths in this network namespace"
 )]
 struct Arguments {
     /// The only address that may use the control interface: that of whoever runs the experiment.
@@ -65,6 +71,12 @@ struct Arguments {
     /// Hold the network namespace and do nothing else.
     #[arg(long)]
     hold: bool,
+    /// Carry the replica's connections to this peer, so that they can be spoiled; may be given several times.
+    #[arg(long, value_name = "NAME=ADDRESS", conflicts_with = "hold")]
+    link: Vec<links::Peer>,
+    /// Fixes every draw of the links.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 /// Runs the agent until it is told to end. `args` are what stands after `nightmail agent`.
@@ -114,17 +126,29 @@ fn run(arguments: &Arguments) -> Result<(), AgentError> {
         let mut end = Ending::listen()?;
         match arguments.admit {
             None => end.wait().await,
-            Some(admit) => serve_until(admit, &mut end).await?,
+            Some(admit) => serve_until(admit, arguments, &mut end).await?,
         }
         Ok(())
     })
 }
 
-async fn serve_until(admit: Ipv4Addr, end: &mut Ending) -> Result<(), AgentError> {
+async fn serve_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -> Result<(), AgentError> {
     let filter = Arc::new(rules::Nftables::install(admit, CONTROL_PORT, PROBE_PORT).await?);
-    let agent = server::Agent::bind(Ipv4Addr::UNSPECIFIED, filter.clone()).await?;
+    let socket = |what: String| move |source| AgentError::Socket { what, source };
+    let links = links::Links::new(&arguments.link, arguments.seed).map_err(socket("starting the links".to_owned()))?;
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, LINK_PORT));
+    let handed_over = TcpListener::bind(local)
+        .await
+        .map_err(socket(format!("listening on TCP {local}")))?;
+    if !arguments.link.is_empty() {
+        let peers: Vec<Ipv4Addr> = arguments.link.iter().map(|peer| peer.address).collect();
+        filter.redirect(&peers, LINK_PORT).await?;
+    }
+    // Last: whoever finds the control interface open finds the links in place.
+    let agent = server::Agent::bind(Ipv4Addr::UNSPECIFIED, filter.clone(), links.clone()).await?;
     tokio::select! {
         () = agent.serve() => {}
+        () = links.serve(&handed_over) => {}
         () = end.wait() => {}
     }
     filter.uninstall().await?;

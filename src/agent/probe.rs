@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UdpSocket};
+use nix::sys::socket::{setsockopt, sockopt::Mark};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use super::api::{
     ConnectRequest, Connected, CountRequest, Counted, DATAGRAMS_MAX, PeerCount, SendRequest, Sent, WAIT_MAX_MS,
 };
 use super::faults::Faults;
+use super::links::MARK;
 use super::rules::FilterError;
 
 /// First bytes of a probe datagram; the nonce follows, most significant byte first.
@@ -152,13 +154,21 @@ impl Probes {
     /// Tries a fresh connection to another agent.
     pub async fn connect(&self, request: &ConnectRequest) -> Connected {
         let wait = Duration::from_millis(request.wait_ms.min(WAIT_MAX_MS));
-        let refusal = match tokio::time::timeout(wait, TcpStream::connect((request.to, self.port))).await {
+        let refusal = match tokio::time::timeout(wait, dial(SocketAddr::from((request.to, self.port)))).await {
             Ok(Ok(_stream)) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("no answer within {} ms", wait.as_millis())),
         };
         Connected { refusal }
     }
+}
+
+/// A connection past every link: it is the packets' way that is tried.
+async fn dial(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // Whoever may not set it has no links either.
+    let _ = setsockopt(&socket, Mark, &MARK);
+    socket.connect(to).await
 }
 
 async fn seen_by(faults: &Faults, fault: &str, peer: Ipv4Addr) -> Result<Option<PeerCount>, FilterError> {

@@ -10,18 +10,24 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use nlink::netlink::nftables::{
-    BaseChain, ByteorderOp, Chain, CmpOp, Expr, Family, FilterHook, NFT_TABLE_F_OWNER, NumgenKind, Policy, Priority,
-    Register, Rule, RuleExpr, Verdict,
+    BaseChain, ByteorderOp, Chain, CmpOp, Expr, Family, FilterHook, NFT_REJECT_TCP_RST, NFT_TABLE_F_OWNER, NatHook,
+    NumgenKind, Policy, Priority, Register, Rule, RuleExpr, Transaction, Verdict,
 };
 use nlink::netlink::{Connection, Nftables as Protocol};
 use tokio::sync::Mutex;
 
 use super::api::PeerCount;
+use super::links::MARK;
 
 const TABLE: &str = "nightmail";
 const FAMILY: Family = Family::Ip;
 /// Chain that guards the control interface.
 const GUARD: &str = "guard";
+/// Chain that hands connections to the links.
+const LINKS: &str = "links";
+/// Before Docker's own chain at this hook, which answers for its resolver.
+const LINKS_PRIORITY: i32 = -101;
+const TCP: u8 = 6;
 /// `numgen` draws from so many numbers: a share is exact to a ten-thousandth of a percent.
 const SHARES: u32 = 1_000_000;
 
@@ -59,6 +65,10 @@ pub struct Discard {
 pub trait PacketFilter: Send + Sync {
     /// Puts a fault in force; one of the same id is replaced in the same instant, and its counters start again.
     async fn put(&self, id: &str, discard: &Discard) -> Result<(), FilterError>;
+
+    /// Refuses TCP connections that this namespace opens to these peers, but for those with the links' mark, and ends those
+    /// that it has; a fault of the same id is replaced.
+    async fn refuse(&self, id: &str, peers: &[Ipv4Addr]) -> Result<(), FilterError>;
 
     /// Lets the packets pass again. Nothing happens if there is no such fault.
     async fn remove(&self, id: &str) -> Result<(), FilterError>;
@@ -111,6 +121,26 @@ impl Nftables {
         })
     }
 
+    /// Hands every TCP connection that this namespace opens to one of these peers from now on to that port of its own, but
+    /// for those with the links' mark. To be called once.
+    pub async fn redirect(&self, peers: &[Ipv4Addr], port: u16) -> Result<(), FilterError> {
+        let connection = self.connection.lock().await;
+        let hook = BaseChain::nat(NatHook::Output, Priority::Custom(LINKS_PRIORITY)).policy(Policy::Accept);
+        let mut transaction = connection.transaction().add_chain(named(LINKS)?.base(hook));
+        for peer in peers {
+            let redirected = rule(LINKS)
+                .match_mark_not(MARK)
+                .match_daddr_v4(*peer, 32)
+                .match_l4proto(TCP)
+                .redirect(Some(port));
+            transaction = transaction.add_rule(redirected);
+        }
+        transaction
+            .commit(&connection)
+            .await
+            .map_err(|error| FilterError::new("handing connections to the links", error))
+    }
+
     /// Removes the table with everything in it.
     pub async fn uninstall(&self) -> Result<(), FilterError> {
         let connection = self.connection.lock().await;
@@ -131,12 +161,7 @@ impl PacketFilter for Nftables {
             None => Priority::Raw,
             Some(_) => Priority::Custom(Priority::Raw.to_i32() + 1),
         };
-        let mut transaction = connection.transaction();
-        if has_chain(&connection, &name).await? {
-            transaction = transaction
-                .flush_chain(TABLE, &name, FAMILY)
-                .del_chain(TABLE, &name, FAMILY);
-        }
+        let mut transaction = without(&connection, &name).await?;
         transaction = transaction.add_chain(chain(&name, FilterHook::Prerouting, priority)?);
         for peer in &discard.peers {
             let tag = peer.to_string();
@@ -154,16 +179,39 @@ impl PacketFilter for Nftables {
             .map_err(|error| FilterError::new("adding a fault", error))
     }
 
+    async fn refuse(&self, id: &str, peers: &[Ipv4Addr]) -> Result<(), FilterError> {
+        let connection = self.connection.lock().await;
+        let name = chain_name(id);
+        let mut transaction = without(&connection, &name).await?;
+        // Before addresses are translated, so that connections through a link are met as well.
+        transaction = transaction.add_chain(chain(&name, FilterHook::Output, Priority::Raw)?);
+        for peer in peers {
+            let refused = rule(&name)
+                .match_mark_not(MARK)
+                .match_daddr_v4(*peer, 32)
+                .match_l4proto(TCP)
+                .comment(&peer.to_string())
+                .counter()
+                .expr(Expr::Reject {
+                    reject_type: NFT_REJECT_TCP_RST,
+                    icmp_code: 0,
+                });
+            transaction = transaction.add_rule(refused);
+        }
+        transaction
+            .commit(&connection)
+            .await
+            .map_err(|error| FilterError::new("adding a fault", error))
+    }
+
     async fn remove(&self, id: &str) -> Result<(), FilterError> {
         let connection = self.connection.lock().await;
         let name = chain_name(id);
         if !has_chain(&connection, &name).await? {
             return Ok(());
         }
-        connection
-            .transaction()
-            .flush_chain(TABLE, &name, FAMILY)
-            .del_chain(TABLE, &name, FAMILY)
+        without(&connection, &name)
+            .await?
             .commit(&connection)
             .await
             .map_err(|error| FilterError::new("removing a fault", error))
@@ -187,20 +235,18 @@ impl PacketFilter for Nftables {
                 continue;
             };
             let counts = faults.entry(id.to_owned()).or_default();
-            let drops = rule.expressions().contains(&RuleExpr::Verdict(Verdict::Drop));
-            match counts.iter_mut().find(|count| count.address == address) {
-                Some(count) if drops => count.dropped = packets,
-                Some(count) => count.probes_seen = packets,
-                None if drops => counts.push(PeerCount {
-                    address,
-                    probes_seen: 0,
-                    dropped: packets,
-                }),
-                None => counts.push(PeerCount {
-                    address,
-                    probes_seen: packets,
-                    dropped: 0,
-                }),
+            let stops = rule
+                .expressions()
+                .iter()
+                .any(|part| matches!(part, RuleExpr::Verdict(Verdict::Drop) | RuleExpr::Reject { .. }));
+            let position = counts.iter().position(|count| count.address == address);
+            let at = position.unwrap_or_else(|| {
+                counts.push(PeerCount::none(address));
+                counts.len() - 1
+            });
+            match stops {
+                true => counts[at].dropped = packets,
+                false => counts[at].probes_seen = packets,
             }
         }
         Ok(faults)
@@ -214,10 +260,23 @@ fn chain_name(id: &str) -> String {
 }
 
 fn chain(name: &str, hook: FilterHook, priority: Priority) -> Result<Chain, FilterError> {
+    Ok(named(name)?.base(BaseChain::filter(hook, priority).policy(Policy::Accept)))
+}
+
+fn named(name: &str) -> Result<Chain, FilterError> {
     let chain = Chain::new(TABLE, name).map_err(|error| FilterError::new("naming a chain", error))?;
-    Ok(chain
-        .family(FAMILY)
-        .base(BaseChain::filter(hook, priority).policy(Policy::Accept)))
+    Ok(chain.family(FAMILY))
+}
+
+/// A transaction that begins by removing the chain of that name, if there is one.
+async fn without(connection: &Connection<Protocol>, name: &str) -> Result<Transaction, FilterError> {
+    let transaction = connection.transaction();
+    Ok(match has_chain(connection, name).await? {
+        true => transaction
+            .flush_chain(TABLE, name, FAMILY)
+            .del_chain(TABLE, name, FAMILY),
+        false => transaction,
+    })
 }
 
 fn rule(chain: &str) -> Rule {
@@ -295,6 +354,14 @@ pub(crate) mod tests {
             Ok(())
         }
 
+        async fn refuse(&self, id: &str, peers: &[Ipv4Addr]) -> Result<(), FilterError> {
+            let discard = Discard {
+                peers: peers.to_vec(),
+                percent: None,
+            };
+            self.put(id, &discard).await
+        }
+
         async fn remove(&self, id: &str) -> Result<(), FilterError> {
             let left = self.removals_refused.load(Ordering::Relaxed);
             if left > 0 {
@@ -306,16 +373,9 @@ pub(crate) mod tests {
         }
 
         async fn counters(&self) -> Result<BTreeMap<String, Vec<PeerCount>>, FilterError> {
-            let count = |address: &Ipv4Addr| PeerCount {
-                address: *address,
-                probes_seen: 0,
-                dropped: 0,
-            };
             let faults = self.faults.lock().unwrap();
-            Ok(faults
-                .iter()
-                .map(|(id, discard)| (id.clone(), discard.peers.iter().map(count).collect()))
-                .collect())
+            let none = |discard: &Discard| discard.peers.iter().copied().map(PeerCount::none).collect();
+            Ok(faults.iter().map(|(id, discard)| (id.clone(), none(discard))).collect())
         }
     }
 

@@ -1,6 +1,6 @@
 //! The agent's sockets, and what is done about each request.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,12 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::api::{CountRequest, FaultRequest, PREFIX, Refusal};
+use super::api::{CountRequest, ExchangeRequest, FaultRequest, PREFIX, Refusal};
 use super::faults::{Faults, Refused};
+use super::links::Links;
 use super::probe::Probes;
 use super::rules::PacketFilter;
-use super::{AgentError, CONTROL_PORT, PROBE_PORT};
+use super::{AgentError, CONTROL_PORT, PROBE_PORT, exchange};
 use crate::control::{self, Answer, Asked};
+use crate::link::api as toxiproxy;
 
 /// An agent that listens.
 pub struct Agent {
@@ -25,6 +27,7 @@ pub struct Agent {
 
 struct State {
     faults: Arc<Faults>,
+    links: Arc<Links>,
     probes: Probes,
 }
 
@@ -32,7 +35,7 @@ type Written = Result<Bytes, (StatusCode, String)>;
 
 impl Agent {
     /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address.
-    pub async fn bind(address: Ipv4Addr, filter: Arc<dyn PacketFilter>) -> Result<Self, AgentError> {
+    pub async fn bind(address: Ipv4Addr, filter: Arc<dyn PacketFilter>, links: Arc<Links>) -> Result<Self, AgentError> {
         let socket = |what: &'static str, port: u16| {
             move |source| AgentError::Socket {
                 what: format!("listening on {what} {address}:{port}"),
@@ -49,7 +52,8 @@ impl Agent {
             .await
             .map_err(socket("UDP", PROBE_PORT))?;
         let state = Arc::new(State {
-            faults: Faults::new(filter),
+            faults: Faults::new(filter, links.clone()),
+            links,
             probes,
         });
         Ok(Self {
@@ -63,7 +67,7 @@ impl Agent {
     pub async fn serve(&self) {
         tokio::join!(
             self.serve_control(),
-            self.serve_probe_connections(),
+            exchange::serve(&self.probe_connections),
             self.state.probes.receive()
         );
     }
@@ -76,16 +80,16 @@ impl Agent {
         };
         control::serve(&self.control, answer).await;
     }
-
-    /// Whoever connects has learnt what there is to learn: the connection is closed at once.
-    async fn serve_probe_connections(&self) {
-        loop {
-            drop(control::accept(&self.probe_connections).await);
-        }
-    }
 }
 
 async fn respond(state: &State, asked: Asked) -> Answer {
+    let ours = asked
+        .path
+        .strip_prefix(PREFIX)
+        .is_some_and(|below| below.is_empty() || below.starts_with('/'));
+    if !ours {
+        return toxiproxy::answer(state.links.proxies(), &asked).await;
+    }
     let (status, body) = match route(state, &asked).await {
         Ok(body) => (StatusCode::OK, body),
         Err((status, error)) => (status, json(&Refusal { error }).unwrap_or_default()),
@@ -122,6 +126,11 @@ async fn route(state: &State, asked: &Asked) -> Written {
             json(&counted.map_err(|error| refused(error.into()))?)
         }
         ("POST", ["probes", "connect"]) => json(&state.probes.connect(&read(asked)?).await),
+        ("POST", ["probes", "exchange"]) => {
+            let request: ExchangeRequest = read(asked)?;
+            let to = SocketAddr::from((request.to, PROBE_PORT));
+            json(&exchange::make(&request, to).await)
+        }
         _ => Err(unknown()),
     }
 }

@@ -59,6 +59,8 @@ async fn bench() -> Result<(), Failure> {
         dir,
         environment: BTreeMap::new(),
         agents: vec![replica("door"), replica("book")],
+        links: Default::default(),
+        seed: 1,
         redactor: Redactor::default(),
         logs_dir: logs.path().to_owned(),
     };

@@ -8,7 +8,8 @@
 //! # Adding a fault
 //!
 //! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
-//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets.
+//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets; a
+//!    fault of links declares its parameters by `link_fault!` and implements `LinkFault` instead, as [`latency`] does.
 //! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
 //!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
 //!
@@ -25,11 +26,13 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Target;
 use crate::system::engine::{EngineError, RunningSystem};
 
+mod link;
 mod measured;
 mod network;
 mod path;
 mod process;
 mod sample;
+mod sign;
 mod target;
 #[cfg(test)]
 mod test_double;
@@ -88,6 +91,17 @@ faults! {
     Pause(pause::Pause) = "pause",
     Partition(partition::Partition) = "partition",
     Loss(loss::Loss) = "loss",
+    Latency(latency::Latency) = "latency",
+    Bandwidth(bandwidth::Bandwidth) = "bandwidth",
+    SlowClose(slow_close::SlowClose) = "slow-close",
+    Timeout(timeout::Timeout) = "timeout",
+    ResetPeer(reset_peer::ResetPeer) = "reset-peer",
+    Slicer(slicer::Slicer) = "slicer",
+    LimitData(limit_data::LimitData) = "limit-data",
+    Blackhole(blackhole::Blackhole) = "blackhole",
+    Corrupt(corrupt::Corrupt) = "corrupt",
+    Stall(stall::Stall) = "stall",
+    LinkDown(link_down::LinkDown) = "link-down",
 }
 
 /// The behaviour of a fault.
@@ -99,6 +113,11 @@ pub trait Fault: Send + Sync {
 
     /// Whether the engine must put an agent with the right to filter packets beside the targets.
     fn needs_agent(&self) -> bool;
+
+    /// The replicas whose connections to which others must go through links from the start, if any.
+    fn links(&self) -> Option<(&[Target], &[Target])> {
+        None
+    }
 
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
@@ -296,6 +315,6 @@ mod tests {
     fn every_fault_is_written_under_its_key() {
         let written = serde_json::to_value(loss(30.0)).unwrap();
         assert_eq!(written["loss"]["both-ways"], false);
-        assert_eq!(NAMES, ["kill", "stop", "pause", "partition", "loss"]);
+        assert_eq!(NAMES[..5], ["kill", "stop", "pause", "partition", "loss"]);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::measured::{Measured, ms, nothing_to_heal, receipt};
 use super::path::{Path, RuleCount, Station};
 use super::{FaultContext, FaultError, Problem, Receipt, sample, target};
-use crate::agent::api::FaultRequest;
+use crate::agent::api::{Action, FaultRequest};
 use crate::plan::{ReplicaId, Target};
 use crate::system::engine::RunningSystem;
 
@@ -173,7 +173,11 @@ impl Network {
         let puts = self.receivers().into_values().map(async |(station, peers)| {
             let peers = peers.iter().map(|peer| peer.address).collect();
             let ttl_ms = ttl.as_millis().try_into().unwrap_or(u64::MAX);
-            let request = FaultRequest { peers, percent, ttl_ms };
+            let request = FaultRequest {
+                peers,
+                action: Action::Discard { percent },
+                ttl_ms,
+            };
             station
                 .agent
                 .put_fault(fault, &request)
@@ -283,15 +287,10 @@ async fn see_healed(
     }
 }
 
-/// Names other faults on the path, in either direction since a connection needs both.
+/// Other faults on the path that drop packets too. What spoils links does not reach the probes of packets.
 async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, FaultError> {
-    let back = Path {
-        from: path.to.clone(),
-        to: path.from.clone(),
-    };
-    let (there, back) = tokio::try_join!(path.other_faults(fault), back.other_faults(fault))?;
-    let others: Vec<String> = there.into_iter().chain(back).map(|id| format!("fault {id}")).collect();
-    Ok((!others.is_empty()).then(|| others.join(", ")))
+    path.held_by_others(fault, |action| matches!(action, Action::Discard { .. }))
+        .await
 }
 
 /// An agent that fell silent after the command is no error: the receipt stays unconfirmed.
@@ -312,6 +311,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
+    use crate::agent::links::Links;
     use crate::agent::rules::tests::MemoryFilter;
     use crate::agent::{CONTROL_PORT, server::Agent};
     use crate::fault::test_double::{Disobedience, FakeSystem, targets};
@@ -324,7 +324,9 @@ mod tests {
         let mut agents = [(Ipv4Addr::LOCALHOST, None); 2];
         for (host, agent) in (1..).zip(&mut agents) {
             let address = Ipv4Addr::new(127, process, net, host);
-            let server = Agent::bind(address, MemoryFilter::shared()).await.unwrap();
+            let server = Agent::bind(address, MemoryFilter::shared(), Links::new(&[], 1).unwrap())
+                .await
+                .unwrap();
             tokio::spawn(async move { server.serve().await });
             *agent = (address, Some(SocketAddr::from((address, CONTROL_PORT))));
         }

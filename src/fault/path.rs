@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::FaultError;
-use crate::agent::api::{ConnectRequest, CountRequest, RuleSaw, SendRequest};
+use crate::agent::api::{Action, ConnectRequest, CountRequest, RuleSaw, SendRequest};
 use crate::agent::client::{Client, ClientError};
 use crate::plan::ReplicaId;
 use crate::system::engine::RunningSystem;
@@ -149,15 +149,32 @@ impl Path {
         Ok(connected.refusal.map_or(Ok(()), Err))
     }
 
-    /// Ids of faults other than `fault` that drop packets on this path.
-    pub(super) async fn other_faults(&self, fault: &str) -> Result<Vec<String>, FaultError> {
-        let faults = self.to.agent.faults().await.map_err(|error| self.to.failed(error))?;
-        let drops_here =
-            |peers: &[crate::agent::api::PeerCount]| peers.iter().any(|peer| peer.address == self.from.address);
-        Ok(faults
-            .into_iter()
-            .filter(|held| held.id != fault && drops_here(&held.peers))
-            .map(|held| held.id)
-            .collect())
+    /// Names faults other than `fault` on the path, in either direction since a connection needs both, of those whose action
+    /// matters.
+    pub(super) async fn held_by_others(
+        &self,
+        fault: &str,
+        matters: impl Fn(&Action) -> bool + Copy,
+    ) -> Result<Option<String>, FaultError> {
+        let (there, back) = tokio::try_join!(
+            others(&self.to, &self.from, fault, matters),
+            others(&self.from, &self.to, fault, matters)
+        )?;
+        let names: Vec<String> = there.into_iter().chain(back).map(|id| format!("fault {id}")).collect();
+        Ok((!names.is_empty()).then(|| names.join(", ")))
     }
+}
+
+/// Ids of faults other than `fault` that an agent holds against a peer.
+async fn others(
+    at: &Station,
+    peer: &Station,
+    fault: &str,
+    matters: impl Fn(&Action) -> bool,
+) -> Result<Vec<String>, FaultError> {
+    let faults = at.agent.faults().await.map_err(|error| at.failed(error))?;
+    let others = faults.into_iter().filter(|held| {
+        held.id != fault && matters(&held.action) && held.peers.iter().any(|count| count.address == peer.address)
+    });
+    Ok(others.map(|held| held.id).collect())
 }

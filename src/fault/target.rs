@@ -1,7 +1,7 @@
 //! Targets: naming them, finding who they are at the moment of injection, and remembering whom a fault acted on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,22 +15,40 @@ use crate::system::engine::RunningSystem;
 /// How long a member of a group may take to say which role it has.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The replicas a fault acted on, by the list of its parameters (`targets`, `from`, `to`) that named them. Shared by the
-/// clones of a context.
+/// The replicas a fault acted on, by the list of its parameters (`targets`, `from`, `to`) that named them, and what was
+/// measured of their links before. Shared by the clones of a context.
 #[derive(Debug, Clone, Default)]
-pub struct Acted(Arc<Mutex<BTreeMap<&'static str, Vec<ReplicaId>>>>);
+pub struct Acted(Arc<Mutex<Remembered>>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    lists: BTreeMap<&'static str, Vec<ReplicaId>>,
+    round_trips: BTreeMap<String, Duration>,
+}
 
 impl Acted {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers them, before the fault acts.
     pub(super) fn remember(&self, list: &'static str, replicas: &[ReplicaId]) {
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.insert(list, replicas.to_vec());
+        self.remembered().lists.insert(list, replicas.to_vec());
     }
 
     /// Whom the fault acted on through that list; empty if it never got so far.
     pub fn list(&self, list: &str) -> Vec<ReplicaId> {
-        let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.get(list).cloned().unwrap_or_default()
+        self.remembered().lists.get(list).cloned().unwrap_or_default()
+    }
+
+    /// Remembers what a round trip on a path took before the fault acted.
+    pub(super) fn remember_round_trip(&self, path: &str, took: Duration) {
+        self.remembered().round_trips.insert(path.to_owned(), took);
+    }
+
+    /// What a round trip on a path took before the fault acted, if that was measured.
+    pub(super) fn round_trip(&self, path: &str) -> Option<Duration> {
+        self.remembered().round_trips.get(path).copied()
     }
 }
 

@@ -137,7 +137,10 @@ async fn route(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
         ["proxies", name] if get => ok(&shown(&*proxy(name)?)),
         ["proxies", name] if change => update(&*proxy(name)?, asked).await,
         ["proxies", name] if delete => {
-            proxy(name)?;
+            if proxy(name)?.is_handed_over() {
+                let error = format!("{name} is a link of its replica: it can be disabled, and not removed");
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, error));
+            }
             proxies.remove(name).await;
             no_content()
         }

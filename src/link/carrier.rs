@@ -52,22 +52,30 @@ impl Carrier {
                     runtime.shutdown_background();
                 })?;
         }
-        Ok(Self::new(handles, ends, None))
+        Ok(Self::new(handles, ends))
     }
 
-    /// Carries on the event loop it is called on, with a mark on the sockets that it opens.
-    pub fn here(mark: Option<u32>) -> Self {
-        Self::new(Vec::new(), Vec::new(), mark)
+    /// Carries on the event loop it is called on.
+    pub fn here() -> Self {
+        Self::new(Vec::new(), Vec::new())
     }
 
-    fn new(handles: Vec<Handle>, ends: Vec<tokio::sync::oneshot::Sender<()>>, mark: Option<u32>) -> Self {
+    /// The same with a mark on the sockets that it opens.
+    pub fn marked(self, mark: u32) -> Self {
+        Self {
+            mark: Some(mark),
+            ..self
+        }
+    }
+
+    fn new(handles: Vec<Handle>, ends: Vec<tokio::sync::oneshot::Sender<()>>) -> Self {
         Self {
             threads: Arc::new(Threads {
                 handles,
                 _ends: ends,
                 next: AtomicUsize::new(0),
             }),
-            mark,
+            mark: None,
         }
     }
 

@@ -93,6 +93,13 @@ impl Proxies {
         Ok(proxy)
     }
 
+    /// Adds a proxy that is handed its connections; one of the same name is replaced.
+    pub fn add_redirected(&self, name: String, upstream: String) -> Arc<Proxy> {
+        let proxy = Proxy::redirected(name.clone(), upstream, self.purpose, self.carrier.clone());
+        self.by_name().insert(name, proxy.clone());
+        proxy
+    }
+
     /// Takes a proxy away with all its connections. Whether there was one.
     pub async fn remove(&self, name: &str) -> bool {
         let removed = self.by_name().remove(name);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::carrier::{Carrier, Upstream};
@@ -23,7 +23,7 @@ pub struct Proxy {
     /// Its toxics and counters.
     pub link: Arc<Link>,
     carrier: Carrier,
-    reach: Reach,
+    place: Place,
     settings: Mutex<Settings>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -33,8 +33,28 @@ pub struct Proxy {
 struct Settings {
     listen: String,
     upstream: String,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Accepting,
 }
+
+/// Where a proxy's connections come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It listens, within that reach.
+    Own(Reach),
+    /// Somebody else takes them and hands them over: it is where it is, and cannot be moved.
+    HandedOver,
+}
+
+#[derive(Debug)]
+enum Accepting {
+    No,
+    /// At a socket of its own.
+    Listening(JoinHandle<()>),
+    HandedOver,
+}
+
+/// What a proxy that is handed its connections has in place of an address to listen at.
+const HANDED_OVER: &str = "redirected";
 
 /// Where a proxy may listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,18 +86,46 @@ impl Proxy {
         carrier: Carrier,
         reach: Reach,
     ) -> Arc<Self> {
+        let settings = Settings {
+            listen,
+            upstream,
+            accepting: Accepting::No,
+        };
+        Self::at(name, purpose, carrier, Place::Own(reach), settings)
+    }
+
+    /// A proxy that is handed its connections (see [`Proxy::take`]), and takes them from the start. `upstream` is what
+    /// others are told of where they go to.
+    pub fn redirected(name: String, upstream: String, purpose: Purpose, carrier: Carrier) -> Arc<Self> {
+        let settings = Settings {
+            listen: HANDED_OVER.to_owned(),
+            upstream,
+            accepting: Accepting::HandedOver,
+        };
+        Self::at(name, purpose, carrier, Place::HandedOver, settings)
+    }
+
+    fn at(name: String, purpose: Purpose, carrier: Carrier, place: Place, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             link: Link::new(purpose.named(&name)),
             name,
             carrier,
-            reach,
-            settings: Mutex::new(Settings {
-                listen,
-                upstream,
-                accepting: None,
-            }),
+            place,
+            settings: Mutex::new(settings),
             changing: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Whether it is handed its connections.
+    pub fn is_handed_over(&self) -> bool {
+        self.place == Place::HandedOver
+    }
+
+    /// Carries a connection that somebody else has accepted to that address; closed at once while the proxy is taken down.
+    pub fn take(&self, client: TcpStream, to: SocketAddr) {
+        if self.described().enabled {
+            self.carrier.accept(&self.link, client, Upstream::Address(to));
+        }
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -90,7 +138,7 @@ impl Proxy {
         Described {
             listen: settings.listen.clone(),
             upstream: settings.upstream.clone(),
-            enabled: settings.accepting.is_some(),
+            enabled: !matches!(settings.accepting, Accepting::No),
         }
     }
 
@@ -102,9 +150,14 @@ impl Proxy {
 
     async fn start_in_turn(&self) -> io::Result<()> {
         let (listen, upstream) = {
-            let settings = self.settings();
-            if settings.accepting.is_some() {
-                return Ok(());
+            let mut settings = self.settings();
+            match (&settings.accepting, self.place) {
+                (Accepting::No, Place::Own(_)) => {}
+                (Accepting::No, Place::HandedOver) => {
+                    settings.accepting = Accepting::HandedOver;
+                    return Ok(());
+                }
+                _ => return Ok(()),
             }
             (settings.listen.clone(), settings.upstream.clone())
         };
@@ -117,14 +170,14 @@ impl Proxy {
         let accepting = tokio::spawn(accept(listener, self.link.clone(), self.carrier.clone(), upstream));
         let mut settings = self.settings();
         settings.listen = bound.to_string();
-        settings.accepting = Some(accepting);
+        settings.accepting = Accepting::Listening(accepting);
         Ok(())
     }
 
     async fn bind(&self, listen: &str) -> io::Result<TcpListener> {
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&*with_host(listen)).await?.collect();
         let beyond = |address: &&SocketAddr| !address.ip().is_loopback();
-        if let (Reach::Loopback, Some(address)) = (self.reach, addresses.iter().find(beyond)) {
+        if let (Place::Own(Reach::Loopback), Some(address)) = (self.place, addresses.iter().find(beyond)) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("listen {address}: only loopback addresses are allowed, unless started with --anywhere"),
@@ -140,8 +193,8 @@ impl Proxy {
     }
 
     async fn stop_in_turn(&self) {
-        let accepting = self.settings().accepting.take();
-        if let Some(accepting) = accepting {
+        let accepting = std::mem::replace(&mut self.settings().accepting, Accepting::No);
+        if let Accepting::Listening(accepting) = accepting {
             accepting.abort();
             // Its end is what was asked for: the socket is closed then.
             let _ = accepting.await;
@@ -155,6 +208,12 @@ impl Proxy {
         let _turn = self.changing.lock().await;
         let now = self.described();
         if (&now.listen, &now.upstream) != (&listen, &upstream) {
+            if self.place == Place::HandedOver {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("{} is a link of its replica and stays where it is", self.name),
+                ));
+            }
             self.stop_in_turn().await;
             let mut settings = self.settings();
             settings.listen = listen;
@@ -172,7 +231,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Some(accepting) = self.settings().accepting.take() {
+        if let Accepting::Listening(accepting) = &self.settings().accepting {
             accepting.abort();
         }
         self.link.close_connections();

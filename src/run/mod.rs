@@ -6,7 +6,7 @@
 //! Architecture invariant: nothing here judges. The gate is the one number looked at while a run lasts, and it is read
 //! from the saved history by the code that judges saved runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::pin;
@@ -158,6 +158,8 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         dir: scene.plan.system_dir.clone(),
         environment: scene.plan.environment.clone(),
         agents: agents(scene.plan),
+        links: links(scene.plan),
+        seed: scene.plan.seed,
         redactor: scene.plan.redactor(),
         logs_dir: scene.folder.logs(),
     };
@@ -205,22 +207,36 @@ async fn give_up(
 
 /// Replicas that a network fault touches: beside each an agent must stand from the start.
 fn agents(plan: &Plan) -> Vec<ReplicaId> {
-    let mut replicas: Vec<ReplicaId> = Vec::new();
-    for fault in plan
-        .faults
-        .iter()
-        .map(|fault| fault.fault.behaviour())
+    let faults = plan.faults.iter().map(|fault| fault.fault.behaviour());
+    let touched = faults
         .filter(|fault| fault.needs_agent())
-    {
-        for target in fault.targets() {
-            match target {
-                Target::Replicas(ids) | Target::Role { members: ids, .. } => replicas.extend(ids.iter().cloned()),
-            }
+        .flat_map(|fault| fault.targets());
+    among(touched).into_iter().collect()
+}
+
+/// Whose connections must go through links to whom from the start: those made earlier than a link are out of its reach.
+fn links(plan: &Plan) -> BTreeMap<ReplicaId, Vec<ReplicaId>> {
+    let mut links: BTreeMap<ReplicaId, BTreeSet<ReplicaId>> = BTreeMap::new();
+    let ends = plan.faults.iter().filter_map(|fault| fault.fault.behaviour().links());
+    for (from, to) in ends {
+        let to = among(to);
+        for opener in among(from) {
+            let others = to.iter().filter(|peer| **peer != opener).cloned();
+            links.entry(opener.clone()).or_default().extend(others);
         }
     }
-    replicas.sort();
-    replicas.dedup();
-    replicas
+    links
+        .into_iter()
+        .map(|(opener, peers)| (opener, peers.into_iter().collect()))
+        .collect()
+}
+
+/// Every replica that targets may mean.
+fn among<'a>(targets: impl IntoIterator<Item = &'a Target>) -> BTreeSet<ReplicaId> {
+    let ids = targets.into_iter().flat_map(|target| match target {
+        Target::Replicas(ids) | Target::Role { members: ids, .. } => ids,
+    });
+    ids.cloned().collect()
 }
 
 fn addresses(system: &dyn RunningSystem) -> workload::Addresses {

@@ -30,6 +30,10 @@ pub struct SystemRequest {
     pub environment: BTreeMap<String, BTreeMap<String, String>>,
     /// Replicas beside which an agent with the right to filter packets must stand.
     pub agents: Vec<ReplicaId>,
+    /// Replicas whose connections to which others go through links; beside each of them stands an agent.
+    pub links: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// Fixes every draw of the links.
+    pub seed: u64,
     /// Values that no log may hold, beside those that the environment's names call secret.
     pub redactor: Redactor,
     /// Where each replica's log goes, as `<replica>.log` (absolute).

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `bandwidth`.
@@ -19,7 +19,7 @@ pub struct Bandwidth {
 }
 
 impl Toxic for Bandwidth {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if !(0..=100_000_000).contains(&self.rate) {
             return out_of_range("rate", "from 0 to 100000000 KB/s");
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic};
 use crate::link::random::Random;
 
 /// `blackhole` has no attributes. Toxiproxy does not know it.
@@ -13,7 +13,7 @@ use crate::link::random::Random;
 pub struct Blackhole {}
 
 impl Toxic for Blackhole {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         None
     }
 

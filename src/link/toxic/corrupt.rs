@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `corrupt`. Toxiproxy does not know it.
@@ -18,7 +18,7 @@ pub struct Corrupt {
 }
 
 impl Toxic for Corrupt {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.probability > 0.0 && self.probability <= 1.0 {
             return None;
         }

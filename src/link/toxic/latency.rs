@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, millis, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, millis, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `latency`. The delay of each piece is drawn anew, and never less than nothing.
@@ -51,7 +51,7 @@ const DELAY_MAX_MS: f64 = 60_000.0;
 const SHAPE: f64 = 1.5;
 
 impl Toxic for Latency {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         let limit = DELAY_MAX_MS as i64;
         if !(0..=limit).contains(&self.latency) {
             return out_of_range("latency", "from 0 to 60000 ms");

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `limit_data`.
@@ -17,7 +17,7 @@ pub struct LimitData {
 }
 
 impl Toxic for LimitData {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.bytes < 0 {
             return out_of_range("bytes", "0 or more");
         }

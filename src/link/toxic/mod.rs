@@ -118,7 +118,7 @@ where
 /// What a toxic is.
 pub trait Toxic: Send + Sync {
     /// What is wrong with its attributes, if anything is.
-    fn problem(&self) -> Option<String>;
+    fn problem(&self) -> Option<OutOfRange>;
 
     /// Its part in one direction of one connection. `random` is that part's own, so that nothing else changes its draws.
     fn stage(&self, now: Instant, random: Random) -> Box<dyn Stage>;
@@ -195,9 +195,18 @@ fn millis(ms: i64) -> Duration {
     Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
-/// Says that an attribute is out of its range.
-fn out_of_range(name: &str, what: &str) -> Option<String> {
-    Some(format!("`{name}` must be {what}"))
+/// An attribute is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`{attribute}` must be {allowed}")]
+pub struct OutOfRange {
+    /// Which.
+    pub attribute: &'static str,
+    /// What it may be, such as `0 ms or more`.
+    pub allowed: &'static str,
+}
+
+fn out_of_range(attribute: &'static str, allowed: &'static str) -> Option<OutOfRange> {
+    Some(OutOfRange { attribute, allowed })
 }
 
 #[cfg(test)]

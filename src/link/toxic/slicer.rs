@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `slicer`.
@@ -25,7 +25,7 @@ pub struct Slicer {
 }
 
 impl Toxic for Slicer {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.average_size < 1 {
             return out_of_range("average_size", "1 byte or more");
         }

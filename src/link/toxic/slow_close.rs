@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, millis, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, millis, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `slow_close`.
@@ -17,7 +17,7 @@ pub struct SlowClose {
 }
 
 impl Toxic for SlowClose {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.delay < 0 {
             return out_of_range("delay", "0 ms or more");
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, millis, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, millis, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `stall`. Toxiproxy does not know it.
@@ -20,7 +20,7 @@ pub struct Stall {
 }
 
 impl Toxic for Stall {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.byte < 1 {
             return out_of_range("byte", "1 or more");
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Head, Ruling, Stage, Toxic, millis, out_of_range};
+use super::{Head, OutOfRange, Ruling, Stage, Toxic, millis, out_of_range};
 use crate::link::random::Random;
 
 /// Attributes of `timeout`. What comes meanwhile is lost, as in Toxiproxy; `blackhole` keeps it.
@@ -17,7 +17,7 @@ pub struct Timeout {
 }
 
 impl Toxic for Timeout {
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<OutOfRange> {
         if self.timeout < 0 {
             return out_of_range("timeout", "0 ms (never) or more");
         }

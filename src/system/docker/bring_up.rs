@@ -1,6 +1,7 @@
 //! Bringing a system up: network, pods, replicas, readiness, as parallel as the Compose file's dependencies allow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -9,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::ground::Ground;
-use super::holder::Holder;
+use super::holder::{Holder, Links};
 use super::images::Prepared;
 use super::lifecycle::Policy;
 use super::network::Network;
@@ -41,7 +42,9 @@ pub(super) async fn up(
             action: format!("making the folder {}", request.logs_dir.display()),
             reason: error.to_string(),
         })?;
-        let shared = Shared::new(client, prepared, request, events, &ground);
+        let mut shared = Shared::new(client, prepared, request, events, &ground);
+        let address = |member: &Member| (member.id.clone(), ground.network.address(member.index));
+        shared.addresses = members.iter().map(address).collect();
         start_all(Arc::new(shared), members).await
     };
     match brought.await {
@@ -70,6 +73,8 @@ struct Member {
     image: String,
     ready: Option<Ready>,
     agent: bool,
+    /// Whom its connections go to through links.
+    peers: Vec<ReplicaId>,
     index: u8,
 }
 
@@ -96,6 +101,7 @@ fn members(prepared: &Prepared, request: &SystemRequest) -> Result<Vec<Member>, 
             };
             members.push(Member {
                 agent: request.agents.contains(&id),
+                peers: request.links.get(&id).cloned().unwrap_or_default(),
                 image: prepared.images[name].clone(),
                 ready: request
                     .definition
@@ -110,11 +116,9 @@ fn members(prepared: &Prepared, request: &SystemRequest) -> Result<Vec<Member>, 
             });
         }
     }
-    match request
-        .agents
-        .iter()
-        .find(|id| !members.iter().any(|member| member.id == **id))
-    {
+    let known = |id: &ReplicaId| members.iter().any(|member| member.id == *id);
+    let linked = request.links.iter().flat_map(|(id, peers)| peers.iter().chain([id]));
+    match request.agents.iter().chain(linked).find(|id| !known(id)) {
         Some(id) => Err(EngineError::NoReplica(id.to_string())),
         None => Ok(members),
     }
@@ -138,6 +142,8 @@ pub(super) struct Shared {
     redactor: Redactor,
     events: Events,
     listeners: broadcast::Sender<LogLine>,
+    seed: u64,
+    addresses: BTreeMap<ReplicaId, Ipv4Addr>,
     pub(super) progress: BTreeMap<String, Progress>,
     /// Services that end by themselves, since others wait for that.
     pub(super) jobs: BTreeSet<String>,
@@ -170,6 +176,8 @@ impl Shared {
             redactor: request.redactor.clone(),
             events: events.clone(),
             listeners: broadcast::Sender::new(LOG_LINES_BUFFERED),
+            seed: request.seed,
+            addresses: BTreeMap::new(),
             progress: progress.collect(),
             jobs: jobs.collect(),
             failed: watch::Sender::new(false),
@@ -222,6 +230,7 @@ impl Shared {
     /// Brings up one replica. `Err(None)` if it gave up because another failed.
     async fn member(&self, member: &Member) -> Result<(Pod, tokio::task::JoinHandle<()>), Option<EngineError>> {
         let address = self.network.address(member.index);
+        let links = self.links(member);
         let holder = Holder {
             run_id: &self.run_id,
             owner: &self.owner,
@@ -231,10 +240,14 @@ impl Shared {
             id: &member.id,
             service: &member.service,
             agent: member.agent,
+            links: &links,
         };
         self.wait_for_turn(&member.service).await?;
         let holder = holder.start(&self.client).await?;
         self.wait_for_dependencies(&member.service).await?;
+        if !member.peers.is_empty() {
+            self.wait_for_links(&member.id, &holder, agent_address(address)).await?;
+        }
         let began = Instant::now();
         let healthcheck = member.ready.is_none() && member.service.healthcheck.is_some();
         let container = ReplicaContainer {
@@ -282,6 +295,18 @@ impl Shared {
             took_ms: began.elapsed().as_millis() as u64,
         });
         Ok((pod, follower))
+    }
+
+    fn links(&self, member: &Member) -> Links {
+        let peers = member.peers.iter().filter_map(|id| {
+            let address = self.addresses.get(id)?;
+            Some((id.to_string(), *address))
+        });
+        Links {
+            peers: peers.collect(),
+            // Two replicas' links to the same peer draw apart.
+            seed: self.seed.wrapping_add(u64::from(member.index) << 32),
+        }
     }
 
     fn follower(&self, member: &Member, pod: &Pod, log: Arc<logs::Shared>) -> Result<logs::Follower, EngineError> {

@@ -26,6 +26,27 @@ pub(super) struct Holder<'a> {
     pub(super) service: &'a Service,
     /// Whether it is the agent.
     pub(super) agent: bool,
+    /// The links of its replica.
+    pub(super) links: &'a Links,
+}
+
+/// What an agent is told of its replica's links.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Links {
+    /// Peers by name and address.
+    pub(super) peers: Vec<(String, Ipv4Addr)>,
+    /// Fixes their draws.
+    pub(super) seed: u64,
+}
+
+impl Links {
+    fn words(&self) -> Vec<String> {
+        let mut words = vec!["--seed".to_owned(), self.seed.to_string()];
+        for (name, address) in &self.peers {
+            words.extend(["--link".to_owned(), format!("{name}={address}")]);
+        }
+        words
+    }
 }
 
 impl Holder<'_> {
@@ -45,12 +66,12 @@ impl Holder<'_> {
     }
 
     fn body(&self) -> ContainerCreateBody {
-        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         let admit = self.network.gateway().to_string();
         ContainerCreateBody {
             image: Some(self.image.to_owned()),
             cmd: match self.agent {
-                true => words(&["agent", "--admit", &admit]),
+                true => words(&["agent", "--admit", &admit]).map(|words| [words, self.links.words()].concat()),
                 false => words(&["agent", "--hold"]),
             },
             hostname: Some(self.service.hostname.clone().unwrap_or_else(|| self.id.to_string())),
@@ -65,7 +86,7 @@ impl Holder<'_> {
                 readonly_rootfs: Some(true),
                 log_config: Some(replica::log_config()),
                 // Parameters of the network belong to the namespace's owner.
-                sysctls: Some(sysctls(self.service, true)),
+                sysctls: Some(self.sysctls()),
                 ..HostConfig::default()
             }),
             networking_config: Some(NetworkingConfig {
@@ -73,6 +94,17 @@ impl Holder<'_> {
             }),
             ..ContainerCreateBody::default()
         }
+    }
+
+    fn sysctls(&self) -> HashMap<String, String> {
+        let mut sysctls = sysctls(self.service, true);
+        if !self.links.peers.is_empty() {
+            // A connection through a link takes a port on either side of it: those of closed ones are needed again soon.
+            sysctls
+                .entry("net.ipv4.tcp_tw_reuse".to_owned())
+                .or_insert_with(|| "1".to_owned());
+        }
+        sysctls
     }
 
     fn endpoint(&self) -> EndpointSettings {

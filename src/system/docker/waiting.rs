@@ -1,6 +1,7 @@
 //! Waiting, while a system comes up: for what a replica depends on, and until it is ready itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use testcontainers::bollard::errors::Error;
@@ -9,6 +10,7 @@ use super::bring_up::Shared;
 use super::lifecycle::{self, Look};
 use super::running::Pod;
 use super::{labels, logs};
+use crate::plan::ReplicaId;
 use crate::redact::Redactor;
 use crate::system::compose::{Condition, Service};
 use crate::system::engine::EngineError;
@@ -87,7 +89,7 @@ impl Shared {
             }
             if pod.replica.agent.is_some() && Instant::now() >= next_agent_look {
                 next_agent_look = Instant::now() + AGENT_LOOK_EVERY;
-                self.check_agent(pod).await?;
+                self.check_agent(id, &pod.holder).await?;
             }
             if !job && self.is_up(pod).await.map_err(looking())? {
                 return Ok(());
@@ -114,11 +116,33 @@ impl Shared {
         pod.is_ready(&self.client).await
     }
 
+    /// Waits until the agent has its replica's links in place: connections made before are out of their reach.
+    pub(super) async fn wait_for_links(
+        &self,
+        id: &ReplicaId,
+        holder: &str,
+        agent: SocketAddr,
+    ) -> Result<(), Option<EngineError>> {
+        let mut failed = self.failed.subscribe();
+        let mut next_look = Instant::now() + AGENT_LOOK_EVERY;
+        while tokio::net::TcpStream::connect(agent).await.is_err() {
+            if Instant::now() >= next_look {
+                next_look = Instant::now() + AGENT_LOOK_EVERY;
+                self.check_agent(id, holder).await?;
+            }
+            tokio::select! {
+                biased;
+                _ = failed.wait_for(|failed| *failed) => return Err(None),
+                () = tokio::time::sleep(READY_POLL) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// An agent that has ended never answers: its last words say why.
-    async fn check_agent(&self, pod: &Pod) -> Result<(), EngineError> {
-        let id = &pod.replica.id;
+    async fn check_agent(&self, id: &ReplicaId, holder: &str) -> Result<(), EngineError> {
         let looking = labels::refused(format!("waiting for the agent of {id}"));
-        let state = lifecycle::inspect(&self.client, &pod.holder).await.map_err(looking)?;
+        let state = lifecycle::inspect(&self.client, holder).await.map_err(looking)?;
         if state.running.unwrap_or(false) {
             return Ok(());
         }
@@ -128,7 +152,7 @@ impl Shared {
                 "ended with exit code {} before it was ready",
                 state.exit_code.unwrap_or(0)
             ),
-            log: logs::tail(&self.client, &pod.holder, &Redactor::default()).await,
+            log: logs::tail(&self.client, holder, &Redactor::default()).await,
         })
     }
 

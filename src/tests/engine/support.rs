@@ -82,6 +82,8 @@ pub fn request_of(name: &str, dir: PathBuf, definition: SystemDefinition) -> Sys
         dir,
         environment: Default::default(),
         agents: Vec::new(),
+        links: Default::default(),
+        seed: 1,
         redactor: Default::default(),
     }
 }

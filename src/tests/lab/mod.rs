@@ -124,6 +124,11 @@ impl Drop for Namespaces {
 impl Lab {
     /// So many replicas, each with an agent that answers.
     pub async fn new(replicas: u8) -> Self {
+        Self::with_links(replicas, &[]).await
+    }
+
+    /// The same, with links from replicas to others.
+    pub async fn with_links(replicas: u8, links: &[(u8, u8)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("nm{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let hub = format!("{prefix}hub");
@@ -135,7 +140,7 @@ impl Lab {
         let mut agents = Vec::new();
         for number in 1..=replicas {
             let name = format!("{prefix}r{number}");
-            let address = Ipv4Addr::new(10, 78, 0, number + 1);
+            let address = address_of(number);
             add_namespace(&mut namespaces, &name);
             ip(
                 &hub,
@@ -144,7 +149,11 @@ impl Lab {
             ip(&hub, &format!("link set v{number} master br0 up"));
             ip(&name, &format!("addr add {address}/24 dev eth0"));
             ip(&name, "link set eth0 up");
-            let child = spawn_agent(&name, &["--admit", &HARNESS.to_string()]);
+            let mut words = vec!["--admit".to_owned(), HARNESS.to_string()];
+            for (_, to) in links.iter().filter(|(from, _)| *from == number) {
+                words.extend(["--link".to_owned(), format!("n-{to}={}", address_of(*to))]);
+            }
+            let child = spawn_agent(&name, &words.iter().map(String::as_str).collect::<Vec<_>>());
             agents.push(AgentProcess {
                 namespace: name,
                 address,
@@ -179,6 +188,10 @@ impl Lab {
             1,
         )
     }
+}
+
+fn address_of(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 78, 0, number + 1)
 }
 
 pub fn replica_id(index: u32) -> ReplicaId {
