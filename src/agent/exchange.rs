@@ -21,7 +21,7 @@ const ANSWERED_MAX: usize = 1_024;
 /// How long a connection may be silent before it is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Connections of one request at once at most.
-const AT_ONCE_MAX: u32 = 32;
+const AT_ONCE_MAX: u32 = 100;
 /// The longest that all exchanges of one request may take.
 pub const WITHIN_MAX_MS: u64 = 20_000;
 /// The most bytes of one request.

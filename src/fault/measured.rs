@@ -48,6 +48,11 @@ pub(super) fn nothing_to_heal() -> Receipt {
     }
 }
 
+/// ` (12.3 ms after the command)`, or nothing.
+pub(super) fn after(onset: Option<Duration>) -> String {
+    onset.map_or_else(String::new, |onset| format!(" ({} after the command)", ms(onset)))
+}
+
 /// `12.3 ms`.
 pub(super) fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)

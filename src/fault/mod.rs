@@ -33,6 +33,7 @@ mod path;
 mod process;
 mod sample;
 mod sign;
+mod spoil;
 mod target;
 #[cfg(test)]
 mod test_double;

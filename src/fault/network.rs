@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
-use super::measured::{Measured, ms, nothing_to_heal, receipt};
+use super::measured::{Measured, after, nothing_to_heal, receipt};
 use super::path::{Path, RuleCount, Station};
 use super::{FaultContext, FaultError, Problem, Receipt, sample, target};
 use crate::agent::api::{Action, FaultRequest};
@@ -63,7 +63,7 @@ pub(super) async fn inject(
             None => see_cut(path, &id, start, context.patience.cut).await,
             Some(percent) => see_loss(path, &id, percent, start).await,
         };
-        let mut measured = or_unmeasured(path, shown);
+        let mut measured = path.or_unmeasured(shown);
         measured.evidence.insert(0, open);
         if before.arrived == 0 {
             // It was closed already: nothing shows that this fault closed it.
@@ -87,10 +87,7 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
     let id = context.id.to_string();
     let ended_before = network.let_pass(&id).await?;
     let measured = join_all(network.paths.iter().map(async |path| {
-        let mut measured = or_unmeasured(
-            path,
-            see_healed(path, &id, datagrams, start, context.patience.open).await,
-        );
+        let mut measured = path.or_unmeasured(see_healed(path, &id, datagrams, start, context.patience.open).await);
         if ended_before.contains(&path.to.id) {
             measured.evidence.insert(
                 0,
@@ -122,12 +119,7 @@ impl Network {
         to: &[ReplicaId],
         both_ways: bool,
     ) -> Result<Self, FaultError> {
-        let mut stations = BTreeMap::new();
-        for id in from.iter().chain(to) {
-            if !stations.contains_key(id) {
-                stations.insert(id.clone(), Station::of(system, id)?);
-            }
-        }
+        let stations = Station::of_all(system, from.iter().chain(to))?;
         let mut paths = Vec::new();
         for (one, other) in from.iter().flat_map(|one| to.iter().map(move |other| (one, other))) {
             // A role may have moved to a replica of the other side since the plan was made.
@@ -291,18 +283,6 @@ async fn see_healed(
 async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, FaultError> {
     path.held_by_others(fault, |action| matches!(action, Action::Discard { .. }))
         .await
-}
-
-/// An agent that fell silent after the command is no error: the receipt stays unconfirmed.
-fn or_unmeasured(path: &Path, measured: Result<Measured, FaultError>) -> Measured {
-    measured.unwrap_or_else(|error| {
-        let line = format!("{}: could not be measured: {error}", path.name());
-        Measured::new(None, line)
-    })
-}
-
-fn after(onset: Option<Duration>) -> String {
-    onset.map_or_else(String::new, |onset| format!(" ({} after the command)", ms(onset)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! One direction between two replicas, measured by the agents at its ends.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::FaultError;
+use super::measured::Measured;
 use crate::agent::api::{Action, ConnectRequest, CountRequest, RuleSaw, SendRequest};
 use crate::agent::client::{Client, ClientError};
 use crate::plan::ReplicaId;
@@ -39,6 +41,17 @@ impl Station {
             address: replica.address,
             agent: Client::new(agent),
         }))
+    }
+
+    /// One for each of these replicas.
+    pub(super) fn of_all<'a>(
+        system: &dyn RunningSystem,
+        ids: impl IntoIterator<Item = &'a ReplicaId>,
+    ) -> Result<BTreeMap<ReplicaId, Arc<Self>>, FaultError> {
+        let ids: BTreeSet<&ReplicaId> = ids.into_iter().collect();
+        ids.into_iter()
+            .map(|id| Ok((id.clone(), Self::of(system, id)?)))
+            .collect()
     }
 
     pub(super) fn failed(&self, error: ClientError) -> FaultError {
@@ -85,6 +98,14 @@ impl Path {
     /// `payment-provider-1 -> postage-api-1`.
     pub(super) fn name(&self) -> String {
         format!("{} -> {}", self.from.id, self.to.id)
+    }
+
+    /// An agent that fell silent after the command is no error: the receipt stays unconfirmed.
+    pub(super) fn or_unmeasured(&self, measured: Result<Measured, FaultError>) -> Measured {
+        measured.unwrap_or_else(|error| {
+            let line = format!("{}: could not be measured: {error}", self.name());
+            Measured::new(None, line)
+        })
     }
 
     /// Sends so many datagrams and says what became of them. `rule` is the fault whose rule stands in the way, if any.

@@ -14,7 +14,7 @@ const EXCHANGES_BEFORE: u32 = 20;
 /// What a busy machine adds to a round trip, before or after, must not count: so much of a delay shows that it is there.
 const SHARE_SEEN: f64 = 0.8;
 /// Connections over which the agent makes exchanges at the same time.
-const AT_ONCE: u32 = 32;
+const AT_ONCE: u32 = 100;
 /// A wait longer than this is not waited out: whatever is later than that is late enough.
 pub(super) const LATE_ENOUGH: Duration = Duration::from_secs(2);
 /// What exchanges take beside what a toxic adds, at most, on a machine that is busy.

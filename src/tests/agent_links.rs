@@ -325,22 +325,14 @@ async fn a_toxic_that_somebody_takes_away_does_not_pass_for_healed_in_its_time()
     let fault = delay(30);
     assert!(fault.inject(&context).await.unwrap().confirmed);
     // By Toxiproxy's own interface, which the agent serves.
-    let answer = ask(lab.agents[0].control(), "DELETE /proxies/n-2/toxics/fault-1");
+    let answer = ask(lab.agents[0].control(), "DELETE /proxies/n-2/toxics/fault-1", "");
     assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     let off = fault.heal(&context).await.unwrap();
     assert!(off.lapsed, "{off:#?}");
-    let shown = ask(lab.agents[0].control(), "GET /proxies");
+    let shown = ask(lab.agents[0].control(), "GET /proxies", "");
     assert!(shown.contains(r#""upstream":"10.78.0.3""#), "{shown}");
-    let refused = ask(lab.agents[0].control(), "DELETE /proxies/n-2");
+    let refused = ask(lab.agents[0].control(), "DELETE /proxies/n-2", "");
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-}
-
-fn ask(control: SocketAddr, what: &str) -> String {
-    let mut stream = TcpStream::connect_timeout(&control, WITHIN).unwrap();
-    write!(stream, "{what} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -372,13 +364,13 @@ async fn what_does_not_show_is_not_confirmed() {
     let third = context(3);
     assert!(delay(30).inject(&third).await.unwrap().confirmed);
     let toxic = r#"{"name": "by hand", "type": "timeout", "attributes": {"timeout": 0}}"#;
-    let added = ask_with(lab.agents[0].control(), "POST /proxies/n-2/toxics", toxic);
+    let added = ask(lab.agents[0].control(), "POST /proxies/n-2/toxics", toxic);
     assert!(added.starts_with("HTTP/1.1 200"), "{added}");
     let off = delay(30).heal(&third).await.unwrap();
     assert!(!off.confirmed && off.onset_us.is_none(), "{off:#?}");
 }
 
-fn ask_with(control: SocketAddr, what: &str, body: &str) -> String {
+fn ask(control: SocketAddr, what: &str, body: &str) -> String {
     let mut stream = TcpStream::connect_timeout(&control, WITHIN).unwrap();
     let length = body.len();
     write!(
