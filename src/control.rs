@@ -1,5 +1,5 @@
 //! The server of a control interface: HTTP with a bound on connections, bodies and idle time. What is answered is up to
-//! whoever serves.
+//! whoever serves. [`client`] asks.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+pub mod client;
 
 /// The most connections at once.
 const CONNECTIONS_MAX: usize = 64;

@@ -30,7 +30,7 @@ pub const BYTES_MAX: u32 = 512 * 1_024;
 pub const EXCHANGES_MAX: u32 = 20_000;
 
 /// Answers every connection with what it sends, for ever.
-pub(super) async fn serve(listener: &TcpListener) {
+pub(crate) async fn serve(listener: &TcpListener) {
     let free = Arc::new(Semaphore::new(ANSWERED_MAX));
     loop {
         let stream = control::accept(listener).await;
@@ -58,7 +58,7 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Makes exchanges with the agent at that address.
-pub(super) async fn make(request: &ExchangeRequest, to: SocketAddr) -> Exchanged {
+pub(crate) async fn make(request: &ExchangeRequest, to: SocketAddr) -> Exchanged {
     let asked = request.exchanges.min(EXCHANGES_MAX);
     let run = Run {
         to,

@@ -21,7 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod api;
 pub mod client;
-mod exchange;
+pub(crate) mod exchange;
 pub mod faults;
 pub mod links;
 pub mod probe;

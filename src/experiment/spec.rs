@@ -47,6 +47,8 @@ pub struct Experiment {
     pub gate: GateTimes,
     /// What normal means: judged before the first fault, and again after recovery.
     pub steady_state_hypothesis: Hypothesis,
+    /// Who carries the links that faults spoil: a Toxiproxy of the system's own; nightmail's agents unless given.
+    pub links: Option<Links>,
     /// What is broken. Empty for a baseline.
     #[serde(default)]
     pub method: Vec<Step>,
@@ -209,6 +211,28 @@ pub enum Measured {
     Max,
 }
 
+/// A Toxiproxy that carries links, in place of nightmail's agents.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Links {
+    /// Its control interface: `http://127.0.0.1:8474`, or `http://SERVICE:8474` if it is a service of the system.
+    pub toxiproxy: String,
+    /// Its proxies that faults may spoil.
+    pub proxies: Vec<LinkProxy>,
+}
+
+/// A proxy of that Toxiproxy.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LinkProxy {
+    /// Its name there.
+    pub proxy: String,
+    /// The service whose connections it carries.
+    pub from: String,
+    /// The service that they go to.
+    pub to: String,
+}
+
 /// A step of the method: one fault.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -358,6 +382,15 @@ pub const MISSING: crate::yaml::read::MissingHints = &[
     ),
     ("probes", "name at least one measurement and its tolerance"),
     ("tolerance", "state the bound, for example `tolerance: \">= 99.5%\"`"),
+    (
+        "toxiproxy",
+        "say where its control interface is: `toxiproxy: http://127.0.0.1:8474`",
+    ),
+    (
+        "proxies",
+        "name its proxies: `proxies: [{proxy: provider, from: postage-api, to: payment-provider}]`",
+    ),
+    ("proxy", "say what the proxy is called there"),
     ("for", "say how long the fault lasts, for example `for: 10s`"),
     (
         "by",

@@ -4,10 +4,11 @@
 use async_trait::async_trait;
 
 use super::sign::{Shows, Sign, WITHIN};
-use super::{Fault, FaultContext, FaultError, Problem, Receipt, network, spoil};
+use super::{Fault, FaultContext, FaultError, Problem, Receipt, network, spoil, toxiproxy};
 use crate::duration::DurationMs;
 use crate::link::chain::{Direction, Per};
-use crate::link::toxic::Kind;
+use crate::link::toxic::latency::Distribution;
+use crate::link::toxic::{Kind, TOXIPROXY_TYPES};
 use crate::plan::Target;
 
 /// The least share that can be shown to bite, and to leave something, within some ten thousand exchanges.
@@ -118,6 +119,34 @@ impl<F: LinkFault> Fault for F {
         Some((on.from, on.to))
     }
 
+    fn beyond_toxiproxy(&self) -> Option<Problem> {
+        let problem = |path: &str, message: String, hint: &str| {
+            Some(Problem {
+                path: path.to_owned(),
+                message,
+                hint: hint.to_owned(),
+            })
+        };
+        match self.toxic() {
+            Some(kind) if !TOXIPROXY_TYPES.contains(&kind.name()) => problem(
+                "",
+                format!("Toxiproxy has no toxic `{}`", kind.name()),
+                "leave `links` out, so that nightmail's agents carry the links; Toxiproxy's `timeout` closes what it held back",
+            ),
+            Some(Kind::Latency(latency)) if latency.distribution != Distribution::Uniform => problem(
+                "distribution",
+                "Toxiproxy draws delays uniformly and not otherwise".to_owned(),
+                "remove it, or leave `links` out, so that nightmail's agents carry the links",
+            ),
+            _ if self.on().per == Per::Request => problem(
+                "per",
+                "Toxiproxy's toxicity is a share of connections and not of requests".to_owned(),
+                "remove it, or leave `links` out, so that nightmail's agents carry the links",
+            ),
+            _ => None,
+        }
+    }
+
     fn describe(&self) -> String {
         let on = self.on();
         let mut words = format!("{} on links {}", self.words(), network::route(on.from, on.to, false));
@@ -149,11 +178,17 @@ impl<F: LinkFault> Fault for F {
     }
 
     async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
-        spoil::inject(context, &self.on(), self.toxic(), &self.sign()).await
+        match &context.toxiproxy {
+            None => spoil::inject(context, &self.on(), self.toxic(), &self.sign()).await,
+            Some(plan) => toxiproxy::inject(context, plan, &self.on(), self.toxic(), &self.sign()).await,
+        }
     }
 
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
-        spoil::heal(context, &self.on(), &self.sign()).await
+        match &context.toxiproxy {
+            None => spoil::heal(context, &self.on(), &self.sign()).await,
+            Some(plan) => toxiproxy::heal(context, plan, &self.on(), self.toxic(), &self.sign()).await,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Target;
+use crate::plan::{Target, ToxiproxyPlan};
 use crate::system::engine::{EngineError, RunningSystem};
 
 mod link;
@@ -37,6 +37,7 @@ mod spoil;
 mod target;
 #[cfg(test)]
 mod test_double;
+mod toxiproxy;
 
 pub use target::Acted;
 
@@ -120,6 +121,11 @@ pub trait Fault: Send + Sync {
         None
     }
 
+    /// What of it a real Toxiproxy cannot do, if it is a fault of links.
+    fn beyond_toxiproxy(&self) -> Option<Problem> {
+        None
+    }
+
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
 
@@ -159,6 +165,8 @@ pub struct FaultContext {
     pub seed: u64,
     /// How long to look for an effect.
     pub patience: Patience,
+    /// The Toxiproxy that carries the links; absent where the agents do.
+    pub toxiproxy: Option<ToxiproxyPlan>,
 }
 
 /// How long to look for an effect before it counts as not seen. Nothing is waited for that has been seen.
@@ -198,6 +206,7 @@ impl FaultContext {
             acted: Acted::default(),
             seed,
             patience: Patience::default(),
+            toxiproxy: None,
         }
     }
 }
@@ -236,6 +245,14 @@ pub enum FaultError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The Toxiproxy that carries the links failed.
+    #[error("Toxiproxy at {address}: {reason}")]
+    Toxiproxy {
+        /// Its control interface.
+        address: std::net::SocketAddr,
+        /// What went wrong.
+        reason: String,
+    },
     /// The agent failed.
     #[error("agent of {replica}: {reason}")]
     Agent {

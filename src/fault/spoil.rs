@@ -272,7 +272,7 @@ async fn see_healed(
 
 impl Looked {
     /// `5 of 5 exchanges whole, round trip 0.2 ms`.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let round_trip = self
             .round_trip
             .map_or_else(String::new, |took| format!(", round trip {} at best", ms(took)));
@@ -282,7 +282,7 @@ impl Looked {
 
 impl Sign {
     /// `5 of 5 exchanges came later than 50 ms, round trip 50.3 ms`.
-    fn words(&self, looked: &Looked, on: &OnLink<'_, Target>) -> String {
+    pub(super) fn words(&self, looked: &Looked, on: &OnLink<'_, Target>) -> String {
         let what = match self.shows {
             Shows::Later(by) => format!("exchanges were answered later than before as by {}", ms(by)),
             Shows::Silent => "exchanges were not answered".to_owned(),

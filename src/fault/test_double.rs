@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use super::{FaultContext, Patience};
 use crate::plan::{ReplicaId, Target};
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
 
 /// What a replica of the double does wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -196,6 +196,12 @@ impl RunningSystem for FakeSystem {
 
     async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {
         let asked = format!("arm {fault} {undo:?} {id} {}s", ttl.as_secs());
+        self.state.lock().unwrap().asked.push(asked);
+        Ok(())
+    }
+
+    async fn arm_call(&self, fault: u32, call: &Call, ttl: Duration) -> Result<(), EngineError> {
+        let asked = format!("call {fault} {} {} {}s", call.method, call.path, ttl.as_secs());
         self.state.lock().unwrap().asked.push(asked);
         Ok(())
     }

@@ -48,6 +48,9 @@ pub struct Plan {
     pub workload: WorkloadPlan,
     /// The steady state.
     pub gate: Gate,
+    /// The Toxiproxy that carries the links; absent where nightmail's agents do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toxiproxy: Option<ToxiproxyPlan>,
     /// What is broken, in the order of the file.
     pub faults: Vec<PlannedFault>,
     /// What must hold while faults last.
@@ -268,6 +271,46 @@ pub struct PlannedFault {
     pub ttl_ms: u64,
     /// What is done.
     pub fault: FaultSpec<Target>,
+}
+
+/// A Toxiproxy that carries links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToxiproxyPlan {
+    /// Where it is.
+    pub host: ToxiproxyHost,
+    /// The port of its control interface.
+    pub port: u16,
+    /// Its proxies that faults may spoil.
+    pub proxies: Vec<ProxyPlan>,
+}
+
+impl ToxiproxyPlan {
+    /// The proxy that carries connections from one service to another.
+    pub fn proxy(&self, from: &str, to: &str) -> Option<&str> {
+        let carries = |proxy: &&ProxyPlan| proxy.from == from && proxy.to == to;
+        self.proxies.iter().find(carries).map(|proxy| proxy.proxy.as_str())
+    }
+}
+
+/// Where a Toxiproxy is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToxiproxyHost {
+    /// On this machine's loopback.
+    Loopback(std::net::IpAddr),
+    /// A replica of the system under test.
+    Replica(ReplicaId),
+}
+
+/// A proxy of a Toxiproxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyPlan {
+    /// Its name there.
+    pub proxy: String,
+    /// The service whose connections it carries.
+    pub from: String,
+    /// The service that they go to.
+    pub to: String,
 }
 
 /// When a fault starts.

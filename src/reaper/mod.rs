@@ -2,8 +2,8 @@
 //!
 //! It is this same binary (`nightmail reaper`), in a session of its own, so that neither Ctrl-C nor a kill of the harness's
 //! process group reaches it. It holds the reading end of a pipe. When the pipe closes without a word, the harness has
-//! died, and the reaper removes everything that carries the run's label. Until then it sees to it that process faults end
-//! in time, as agents do for the network.
+//! died, and the reaper removes everything that carries the run's label. Until then it sees to it that faults end in time whose
+//! place keeps no time itself: those of processes, and those of a Toxiproxy.
 //!
 //! [`Reaper`] is the harness's end, [`main`] the other; [`order`] is what passes between them.
 
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::system::docker::Policy;
-use crate::system::engine::Undo;
+use crate::system::engine::{Call, Undo};
 use order::Order;
 
 mod order;
@@ -68,6 +68,15 @@ impl Reaper {
             container: container.to_owned(),
             holder: holder.to_owned(),
             policy,
+            ttl,
+        })
+    }
+
+    /// Makes a call at a deadline, or when the harness has died, unless it is disarmed before.
+    pub(crate) fn arm_call(&self, fault: u32, call: &Call, ttl: Duration) -> io::Result<()> {
+        self.send(&Order::Call {
+            fault,
+            call: call.clone(),
             ttl,
         })
     }

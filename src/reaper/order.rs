@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::system::docker::Policy;
-use crate::system::engine::Undo;
+use crate::system::engine::{Call, Undo};
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Order {
         policy: Policy,
         ttl: Duration,
     },
+    /// Make a call when its time has come, or when the harness has died.
+    Call { fault: u32, call: Call, ttl: Duration },
     /// It was undone.
     Disarm { fault: u32 },
     /// End without touching anything.
@@ -42,6 +44,15 @@ impl fmt::Display for Order {
                 let (policy, ttl_ms) = (policy.word(), ttl.as_millis());
                 write!(f, "arm {fault} {undo} {container} {holder} {policy} {ttl_ms}")
             }
+            Self::Call { fault, call, ttl } => {
+                let Call {
+                    address,
+                    method,
+                    path,
+                    body,
+                } = call;
+                write!(f, "call {fault} {} {address} {method} {path} {body}", ttl.as_millis())
+            }
             Self::Disarm { fault } => write!(f, "disarm {fault}"),
             Self::Done => write!(f, "done"),
         }
@@ -64,6 +75,16 @@ impl Order {
                 holder: holder.to_owned(),
                 policy: Policy::parse(policy)?,
                 ttl: Duration::from_millis(ttl_ms.parse().ok()?),
+            },
+            ["call", fault, ttl_ms, address, method, path, ref body @ ..] if body.len() <= 1 => Self::Call {
+                fault: fault.parse().ok()?,
+                ttl: Duration::from_millis(ttl_ms.parse().ok()?),
+                call: Call {
+                    address: address.parse().ok()?,
+                    method: ["POST", "DELETE"].into_iter().find(|known| *known == method)?,
+                    path: path.to_owned(),
+                    body: body.concat(),
+                },
             },
             ["disarm", fault] => Self::Disarm {
                 fault: fault.parse().ok()?,
@@ -88,6 +109,26 @@ mod tests {
                 holder: "def".to_owned(),
                 policy: Policy::parse("on-failure:2").unwrap(),
                 ttl: Duration::from_millis(1_500),
+            },
+            Order::Call {
+                fault: 4,
+                call: Call {
+                    address: "127.0.0.1:8474".parse().unwrap(),
+                    method: "POST",
+                    path: "/proxies/provider".to_owned(),
+                    body: "{\"enabled\":true}".to_owned(),
+                },
+                ttl: Duration::from_millis(20),
+            },
+            Order::Call {
+                fault: 4,
+                call: Call {
+                    address: "[::1]:8474".parse().unwrap(),
+                    method: "DELETE",
+                    path: "/proxies/provider/toxics/fault-4".to_owned(),
+                    body: String::new(),
+                },
+                ttl: Duration::from_millis(20),
             },
             Order::Disarm { fault: 3 },
             Order::Done,

@@ -12,8 +12,9 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
 use super::order::Order;
-use crate::system::docker::{Client, Policy, connect_client, restore_and_start, sweep, unpause};
-use crate::system::engine::Undo;
+use crate::control;
+use crate::system::docker::{Policy, connect_client, restore_and_start, sweep, unpause};
+use crate::system::engine::{Call, Undo};
 
 #[derive(Debug, Parser)]
 #[command(name = "nightmail reaper", about = "Cleans up after a run whose harness has died")]
@@ -38,10 +39,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// A fault that must end.
 struct Deadline {
     at: Instant,
-    undo: Undo,
-    container: String,
-    holder: String,
-    policy: Policy,
+    deed: Deed,
+}
+
+/// How it is ended.
+enum Deed {
+    Process {
+        undo: Undo,
+        container: String,
+        holder: String,
+        policy: Policy,
+    },
+    Call(Call),
 }
 
 async fn watch(run_id: &str) -> ExitCode {
@@ -66,10 +75,16 @@ async fn watch(run_id: &str) -> ExitCode {
                 ttl,
             }) => deadlines.entry(fault).or_default().push(Deadline {
                 at: Instant::now() + ttl,
-                undo,
-                container,
-                holder,
-                policy,
+                deed: Deed::Process {
+                    undo,
+                    container,
+                    holder,
+                    policy,
+                },
+            }),
+            Next::Order(Order::Call { fault, call, ttl }) => deadlines.entry(fault).or_default().push(Deadline {
+                at: Instant::now() + ttl,
+                deed: Deed::Call(call),
             }),
             Next::Order(Order::Disarm { fault }) => {
                 deadlines.remove(&fault);
@@ -78,6 +93,12 @@ async fn watch(run_id: &str) -> ExitCode {
             Next::Nothing => {}
             Next::Due => undo_what_is_due(&mut deadlines).await,
             Next::Death => {
+                for deadline in deadlines.into_values().flatten() {
+                    // Containers are removed whatever was done to them; what stands elsewhere stays.
+                    if let Deed::Call(call) = &deadline.deed {
+                        make(call).await;
+                    }
+                }
                 clean(run_id).await;
                 return ExitCode::SUCCESS;
             }
@@ -115,28 +136,38 @@ async fn undo_what_is_due(deadlines: &mut BTreeMap<u32, Vec<Deadline>>) {
         due.extend(armed.extract_if(.., |deadline| deadline.at <= now));
     }
     deadlines.retain(|_, armed| !armed.is_empty());
-    if due.is_empty() {
-        return;
-    }
-    let Ok(client) = connect_client().await else { return };
     for deadline in due {
-        undo(&client, &deadline).await;
+        undo(&deadline.deed).await;
     }
 }
 
 /// The harness measures whether it has healed; here it is only done.
-async fn undo(client: &Client, deadline: &Deadline) {
-    let Deadline {
-        undo,
-        container,
-        holder,
-        policy,
-        ..
-    } = deadline;
-    let _ = match undo {
-        Undo::Start => restore_and_start(client, container, holder, *policy).await,
-        Undo::Unpause => unpause(client, container).await,
-    };
+async fn undo(deed: &Deed) {
+    match deed {
+        Deed::Call(call) => make(call).await,
+        Deed::Process {
+            undo,
+            container,
+            holder,
+            policy,
+        } => {
+            let Ok(client) = connect_client().await else { return };
+            let _ = match undo {
+                Undo::Start => restore_and_start(&client, container, holder, *policy).await,
+                Undo::Unpause => unpause(&client, container).await,
+            };
+        }
+    }
+}
+
+async fn make(call: &Call) {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let Ok(method) = call.method.parse() else { return };
+    let body: Option<serde_json::Value> = serde_json::from_str(&call.body).ok();
+    // Whoever is not there any more has nothing to be undone.
+    let _: Result<serde_json::Value, _> = control::client::Client::new(call.address)
+        .ask(WITHIN, method, &call.path, body.as_ref())
+        .await;
 }
 
 /// Cleans up, however long Docker takes to answer.

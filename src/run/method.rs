@@ -36,6 +36,7 @@ pub(super) async fn run(
             acted: Acted::default(),
             seed: plan.seed ^ (u64::from(fault.id) << 32),
             patience: Patience::default(),
+            toxiproxy: plan.toxiproxy.clone(),
         };
         Driver {
             fault,

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 
 use crate::check;
 use crate::event::{Entry, Event, Events, Phase};
+use crate::fault::Fault;
 use crate::history::load::History;
 use crate::history::record::Recorder;
 use crate::plan::{Plan, ReplicaId, Target};
@@ -207,18 +208,14 @@ async fn give_up(
 
 /// Replicas that a network fault touches: beside each an agent must stand from the start.
 fn agents(plan: &Plan) -> Vec<ReplicaId> {
-    let faults = plan.faults.iter().map(|fault| fault.fault.behaviour());
-    let touched = faults
-        .filter(|fault| fault.needs_agent())
-        .flat_map(|fault| fault.targets());
+    let touched = faults_by_agents(plan).flat_map(|fault| fault.targets());
     among(touched).into_iter().collect()
 }
 
 /// Whose connections must go through links to whom from the start: those made earlier than a link are out of its reach.
 fn links(plan: &Plan) -> BTreeMap<ReplicaId, Vec<ReplicaId>> {
     let mut links: BTreeMap<ReplicaId, BTreeSet<ReplicaId>> = BTreeMap::new();
-    let ends = plan.faults.iter().filter_map(|fault| fault.fault.behaviour().links());
-    for (from, to) in ends {
+    for (from, to) in faults_by_agents(plan).filter_map(|fault| fault.links()) {
         let to = among(to);
         for opener in among(from) {
             let others = to.iter().filter(|peer| **peer != opener).cloned();
@@ -229,6 +226,12 @@ fn links(plan: &Plan) -> BTreeMap<ReplicaId, Vec<ReplicaId>> {
         .into_iter()
         .map(|(opener, peers)| (opener, peers.into_iter().collect()))
         .collect()
+}
+
+/// The faults that agents put in force.
+fn faults_by_agents(plan: &Plan) -> impl Iterator<Item = &dyn Fault> {
+    let faults = plan.faults.iter().map(|fault| fault.fault.behaviour());
+    faults.filter(|fault| fault.needs_agent() && !(plan.toxiproxy.is_some() && fault.links().is_some()))
 }
 
 /// Every replica that targets may mean.

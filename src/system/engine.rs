@@ -106,6 +106,10 @@ pub trait RunningSystem: Send + Sync {
         ttl: std::time::Duration,
     ) -> Result<(), EngineError>;
 
+    /// Asks the reaper to make a call at the deadline, or when the harness dies: it undoes a fault at a service that keeps
+    /// no time by itself.
+    async fn arm_call(&self, fault: u32, call: &Call, ttl: std::time::Duration) -> Result<(), EngineError>;
+
     /// The fault was healed in time: the reaper need not act.
     async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError>;
 
@@ -126,6 +130,19 @@ pub enum Undo {
     Start,
     /// Thaw it.
     Unpause,
+}
+
+/// A request over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Whom to ask.
+    pub address: SocketAddr,
+    /// `POST`, `DELETE`.
+    pub method: &'static str,
+    /// Without white space.
+    pub path: String,
+    /// JSON without white space; empty for none.
+    pub body: String,
 }
 
 /// A replica that is up.

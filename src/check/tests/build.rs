@@ -173,6 +173,7 @@ pub fn plan() -> Plan {
         during: Vec::new(),
         recovery: None,
         invariants: vec!["orders-are-kept".to_owned()],
+        toxiproxy: None,
         tolerate: Tolerance::default(),
         negative_controls: Vec::new(),
         schedule: Schedule::default(),

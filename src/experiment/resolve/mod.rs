@@ -14,6 +14,7 @@ use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 mod controls;
+mod links;
 mod method;
 mod overlap;
 mod probes;
@@ -48,7 +49,9 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     };
     let workload = resolver.workload();
     let gate = resolver.gate();
+    let toxiproxy = resolver.toxiproxy();
     let faults = resolver.method();
+    resolver.within_toxiproxy(toxiproxy.as_ref(), &faults);
     let during = resolver.during();
     let recovery = resolver.recovery();
     resolver.invariants();
@@ -80,6 +83,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         defects: Vec::new(),
         workload,
         gate,
+        toxiproxy,
         faults,
         during,
         recovery,

@@ -141,6 +141,7 @@ pub(in crate::report) fn plan() -> Plan {
             "nobody-charged-twice".to_owned(),
             "no-acknowledged-payment-lost".to_owned(),
         ],
+        toxiproxy: None,
         tolerate: Tolerance::default(),
         negative_controls: vec![NegativeControl {
             name: "payment-retried-with-new-key".to_owned(),

@@ -19,7 +19,7 @@ use super::{Client, labels, logs, ready, sweep};
 use crate::plan::ReplicaId;
 use crate::redact::Redactor;
 use crate::system::definition::{Ready, SystemDefinition};
-use crate::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
 
 /// A replica with all that acting on it takes.
 pub(super) struct Pod {
@@ -237,6 +237,14 @@ impl RunningSystem for RunningDocker {
                 action: format!("telling the reaper when the fault on {id} must end"),
                 reason: error.to_string(),
             })
+    }
+
+    async fn arm_call(&self, fault: u32, call: &Call, ttl: Duration) -> Result<(), EngineError> {
+        let armed = self.ground.reaper.arm_call(fault, call, ttl);
+        armed.map_err(|error| EngineError::Refused {
+            action: format!("telling the reaper when the fault at {} must end", call.address),
+            reason: error.to_string(),
+        })
     }
 
     async fn disarm_deadline(&self, fault: u32) -> Result<(), EngineError> {

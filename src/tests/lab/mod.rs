@@ -16,7 +16,7 @@ use nightmail::agent::client::Client;
 use nightmail::fault::FaultContext;
 use nightmail::plan::{ReplicaId, Target};
 use nightmail::system::definition::SystemDefinition;
-use nightmail::system::engine::{EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use nightmail::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nlink::netlink::namespace::{self, NamespaceGuard};
@@ -335,6 +335,10 @@ impl RunningSystem for LabSystem {
 
     async fn arm_deadline(&self, _: u32, _: Undo, _: &ReplicaId, _: Duration) -> Result<(), EngineError> {
         only_agents("arm_deadline")
+    }
+
+    async fn arm_call(&self, _: u32, _: &Call, _: Duration) -> Result<(), EngineError> {
+        only_agents("arm_call")
     }
 
     async fn disarm_deadline(&self, _: u32) -> Result<(), EngineError> {
