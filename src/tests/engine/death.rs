@@ -1,13 +1,25 @@
 //! What becomes of a system whose harness dies, is interrupted, or asks to keep it.
 
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use nightmail::control;
+use nightmail::link::api;
+use nightmail::link::carrier::Carrier;
+use nightmail::link::chain::{Direction, Per, Toxic};
+use nightmail::link::proxies::Proxies;
+use nightmail::link::proxy::Reach;
+use nightmail::link::toxic::Kind;
+use nightmail::link::toxic::timeout::Timeout;
 use nightmail::system::docker::gc;
 use nightmail::system::engine::Engine;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::net::TcpListener;
 
 use crate::support::{ask, engine, events, eventually, left_of, replica, request, run_id};
 
@@ -126,4 +138,68 @@ async fn a_kept_system_stays_and_says_how_to_reach_it() {
     assert_eq!(ask(address, "/").unwrap(), "ok");
     assert_eq!(engine.clean(&request.run_id).await, Vec::<String>::new());
     assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+}
+
+/// The reaper of a run, told these lines.
+async fn reaper(run_id: &str, orders: &str) -> Child {
+    let mut reaper = Command::new(env!("CARGO_BIN_EXE_nightmail"))
+        .args(["reaper", "--run", run_id])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    reaper.stdin.as_mut().unwrap().write_all(orders.as_bytes()).unwrap();
+    reaper
+}
+
+/// A Toxiproxy's interface with one proxy, which has one toxic; nightmail's own links stand in for it.
+async fn toxiproxy() -> (Arc<Proxies>, SocketAddr) {
+    let proxies = Proxies::new(Carrier::here(), 1, Reach::Loopback);
+    let address = "127.0.0.1:0".to_owned();
+    let proxy = proxies.add("api".to_owned(), address.clone(), "127.0.0.1:1".to_owned(), true);
+    let toxic = Toxic {
+        name: "nightmail-1".to_owned(),
+        kind: Kind::Timeout(Timeout::default()),
+        stream: Direction::Downstream,
+        toxicity: 1.0,
+        per: Per::Connection,
+    };
+    proxy.await.unwrap().link.add(toxic).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
+    let listens = listener.local_addr().unwrap();
+    let served = proxies.clone();
+    tokio::spawn(async move {
+        let answer = move |asked| {
+            let proxies = served.clone();
+            async move { api::answer(&proxies, &asked).await }
+        };
+        control::serve(&listener, answer).await;
+    });
+    (proxies, listens)
+}
+
+fn has_toxic(proxies: &Proxies) -> bool {
+    !proxies.get("api").unwrap().link.chain().toxics.is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toxic_elsewhere_goes_when_its_harness_dies_or_its_time_is_over_and_not_before() {
+    for (ttl_ms, dies) in [(60_000, true), (300, false)] {
+        let (proxies, at) = toxiproxy().await;
+        let orders = format!("call 1 {ttl_ms} {at} DELETE /proxies/api/toxics/nightmail-1 \n");
+        let mut reaper = reaper(&run_id("toxic"), &orders).await;
+        assert!(has_toxic(&proxies));
+        let mut pipe = reaper.stdin.take();
+        if dies {
+            pipe = None;
+        }
+        eventually("the toxic is gone", GONE_WITHIN, || !has_toxic(&proxies)).await;
+        drop(pipe);
+        assert!(reaper.wait().unwrap().success());
+    }
+    let (proxies, at) = toxiproxy().await;
+    let orders = format!("call 1 60000 {at} DELETE /proxies/api/toxics/nightmail-1 \ndisarm 1\n");
+    let mut reaper = reaper(&run_id("toxic"), &orders).await;
+    drop(reaper.stdin.take());
+    assert!(reaper.wait().unwrap().success());
+    assert!(has_toxic(&proxies), "it was healed by whoever disarmed it");
 }

@@ -1,5 +1,6 @@
 //! What a run leaves behind when it ends, is interrupted, or is killed: nothing. On real containers, with the guestbook.
 
+mod links;
 mod method;
 mod support;
 
