@@ -19,8 +19,8 @@ pub mod client;
 
 /// The most connections at once.
 const CONNECTIONS_MAX: usize = 64;
-/// The longest body.
-const BODY_MAX: usize = 64 * 1024;
+/// The longest body: a list of all proxies that a process may have.
+const BODY_MAX: usize = 256 * 1024;
 /// How long a connection may stay without a request.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long a body may take to come.

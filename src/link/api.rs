@@ -1,15 +1,24 @@
 //! The control interface: Toxiproxy's HTTP API, with its paths, bodies, statuses and errors, so that its clients work.
 //!
-//! What Toxiproxy lacks is added and nothing is taken away: further types of toxics, `distribution` for `latency`, and
-//! `per` beside `toxicity`. An attribute that no toxic has is refused, where Toxiproxy says nothing and does nothing.
+//! What Toxiproxy lacks is added: further types of toxics, `distribution` for `latency`, and `per` beside `toxicity`.
+//! What differs, differs on purpose, so that a mistake is told and no toxic is one in name only:
+//!
+//! - An attribute that a toxic does not have is refused, where Toxiproxy says nothing and does nothing. So is what makes
+//!   no sense: a toxicity beyond 0 to 1, a time or size below zero, a latency above a day, a slicer without a size. What
+//!   is refused has `bad request body: ` and words of our own.
+//! - `noop`, which does nothing, is no type here.
+//! - `/populate` refuses a list that has a name twice, and answers with proxies as they are, also with those that it left
+//!   alone; of none it makes `[]`, not `null`.
+//! - Unless all may listen anywhere, a proxy without a host listens on loopback, and one with another is refused.
+//! - A connection that cannot be made beyond the proxy is reset. Toxiproxy closes it.
+//! - `/metrics` is always there. Requests get no id.
 
-use std::fmt::Write;
+use std::io;
 
 use bytes::Bytes;
 use hyper::header::USER_AGENT;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::chain::{Applied, Direction, Per, Toxic};
@@ -19,14 +28,22 @@ use super::state::ToxicError;
 use super::toxic::Kind;
 use crate::control::{Answer, Asked, JSON};
 
+mod metrics;
+mod read;
+
+use read::Object;
+
 /// The version of Toxiproxy whose interface this is. Its clients look at it.
 pub const TOXIPROXY_VERSION: &str = "2.12.0";
 
 /// An error as Toxiproxy words it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ApiError {
+pub struct ApiError {
     status: StatusCode,
-    error: String,
+    /// What is wrong.
+    pub error: String,
+    /// Whether nothing is wrong with what was asked, and this machine refuses it.
+    pub by_machine: bool,
 }
 
 impl ApiError {
@@ -34,6 +51,7 @@ impl ApiError {
         Self {
             status,
             error: error.into(),
+            by_machine: false,
         }
     }
 
@@ -43,6 +61,10 @@ impl ApiError {
 
     fn missing(field: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("missing required field: {field}"))
+    }
+
+    fn written(&self) -> Value {
+        json!({"error": self.error, "status": self.status.as_u16()})
     }
 }
 
@@ -61,15 +83,18 @@ impl From<AddError> for ApiError {
         let status = match error {
             AddError::Exists => StatusCode::CONFLICT,
             AddError::TooMany => StatusCode::BAD_REQUEST,
-            AddError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            AddError::Io(error) => return error.into(),
         };
         Self::new(status, error.to_string())
     }
 }
 
-impl From<std::io::Error> for ApiError {
-    fn from(error: std::io::Error) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+impl From<io::Error> for ApiError {
+    fn from(error: io::Error) -> Self {
+        Self {
+            by_machine: error.kind() != io::ErrorKind::InvalidInput,
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
     }
 }
 
@@ -82,14 +107,19 @@ pub async fn answer(proxies: &Proxies, asked: &Asked) -> Answer {
     }
     match route(proxies, asked).await {
         Ok(answer) => answer,
-        Err(ApiError { status, error }) => json_of(status, &json!({"error": error, "status": status.as_u16()})),
+        // JSON under the name of text, as Toxiproxy's errors are.
+        Err(error) => plain(error.status, format!("{}\n", error.written())),
     }
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
+    text_of(status, "text/plain; charset=utf-8", text)
+}
+
+fn text_of(status: StatusCode, content_type: &'static str, text: impl Into<String>) -> Answer {
     Answer {
         status,
-        content_type: "text/plain; charset=utf-8",
+        content_type,
         body: Bytes::from(text.into()),
     }
 }
@@ -111,7 +141,8 @@ fn no_content() -> Result<Answer, ApiError> {
 }
 
 async fn route(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
-    let segments: Vec<&str> = asked.path.split('/').skip(1).collect();
+    let segments = read::segments(&asked.path).unwrap_or_default();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let proxy = |name: &str| {
         proxies
             .get(name)
@@ -122,10 +153,18 @@ async fn route(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
     let delete = asked.method == Method::DELETE;
     let change = post || asked.method == Method::PATCH;
     match segments.as_slice() {
-        ["version"] if get => ok(&json!({"version": TOXIPROXY_VERSION})),
-        ["metrics"] if get => Ok(plain(StatusCode::OK, metrics(proxies))),
+        ["version"] if get => Ok(text_of(
+            StatusCode::OK,
+            "application/json;charset=utf-8",
+            format!("{{\"version\": \"{TOXIPROXY_VERSION}\"}}\n"),
+        )),
+        ["metrics"] if get => Ok(text_of(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            metrics::written(proxies),
+        )),
         ["reset"] if post => reset(proxies).await,
-        ["populate"] if post => populate(proxies, asked).await,
+        ["populate"] if post => Ok(populate(proxies, asked).await),
         ["proxies"] if get => {
             let all = proxies
                 .all()
@@ -160,29 +199,6 @@ async fn route(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
     }
 }
 
-/// A body that is JSON, of which Toxiproxy reads the first value.
-fn read<'a, T: Deserialize<'a>>(asked: &'a Asked) -> Result<T, ApiError> {
-    let body = asked.body.as_ref().map_err(ApiError::bad_body)?;
-    let mut values = serde_json::Deserializer::from_slice(body).into_iter();
-    match values.next() {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(ApiError::bad_body(error)),
-        None => Err(ApiError::bad_body("EOF")),
-    }
-}
-
-/// An object of JSON: a list with the same values in order is none, though serde would take it for one. `null` is as good
-/// as an empty one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-struct Object(Option<serde_json::Map<String, Value>>);
-
-impl Object {
-    fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
-        serde_json::from_value(Value::Object(self.0.unwrap_or_default())).map_err(ApiError::bad_body)
-    }
-}
-
 /// A proxy as it is asked for. `null` is as good as nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -204,7 +220,7 @@ impl Wanted {
 }
 
 async fn create(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
-    let wanted: Wanted = read::<Object>(asked)?.read()?;
+    let wanted: Wanted = read::body::<Object>(asked)?.read()?;
     let name = wanted.name().ok_or_else(|| ApiError::missing("name"))?.to_owned();
     let upstream = wanted
         .upstream()
@@ -218,7 +234,7 @@ async fn create(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
 }
 
 async fn update(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
-    let wanted: Wanted = read::<Object>(asked)?.read()?;
+    let wanted: Wanted = read::body::<Object>(asked)?.read()?;
     let now = proxy.described();
     let listen = wanted.listen.unwrap_or(now.listen);
     let upstream = wanted.upstream.unwrap_or(now.upstream);
@@ -228,20 +244,39 @@ async fn update(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
     ok(&shown(proxy))
 }
 
-/// Creates proxies, and replaces those that are different. Everything is looked at before anything is changed.
-async fn populate(proxies: &Proxies, asked: &Asked) -> Result<Answer, ApiError> {
-    let made = populate_with(proxies, read(asked)?).await?;
-    Ok(json_of(StatusCode::CREATED, &json!({"proxies": made})))
+/// Creates proxies, and replaces those that are different: an address of theirs, that is. All else is as it was with those
+/// that are not, also whether they listen. Everything is looked at before anything is changed.
+async fn populate(proxies: &Proxies, asked: &Asked) -> Answer {
+    let mut made = Vec::new();
+    let populated = match read::body::<Option<Vec<Object>>>(asked) {
+        Ok(wanted) => populate_with(proxies, wanted.unwrap_or_default(), &mut made).await,
+        Err(error) => Err(error),
+    };
+    let (status, mut written) = match populated {
+        Ok(()) => (StatusCode::CREATED, json!({})),
+        Err(error) => (error.status, error.written()),
+    };
+    written["proxies"] = Value::Array(made);
+    json_of(status, &written)
+}
+
+/// Why a file's proxies were not made.
+#[derive(Debug)]
+pub enum FileError {
+    /// It is no list of objects in JSON.
+    Json(serde_json::Error),
+    /// One of them cannot be made.
+    Proxy(ApiError),
 }
 
 /// Does the same with a file's text.
-pub async fn populate_from(proxies: &Proxies, text: &[u8]) -> Result<(), String> {
-    let wanted = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let made = populate_with(proxies, wanted).await;
-    made.map(|_made| ()).map_err(|error| error.error)
+pub async fn populate_from(proxies: &Proxies, text: &[u8]) -> Result<(), FileError> {
+    let wanted = serde_json::from_slice(text).map_err(FileError::Json)?;
+    let made = populate_with(proxies, wanted, &mut Vec::new()).await;
+    made.map_err(FileError::Proxy)
 }
 
-async fn populate_with(proxies: &Proxies, wanted: Vec<Object>) -> Result<Vec<Value>, ApiError> {
+async fn populate_with(proxies: &Proxies, wanted: Vec<Object>, made: &mut Vec<Value>) -> Result<(), ApiError> {
     let wanted: Vec<Wanted> = wanted.into_iter().map(Object::read).collect::<Result<_, _>>()?;
     let mut names = std::collections::BTreeSet::new();
     for (position, wanted) in (1..).zip(&wanted) {
@@ -255,7 +290,6 @@ async fn populate_with(proxies: &Proxies, wanted: Vec<Object>) -> Result<Vec<Val
             ));
         }
     }
-    let mut made = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         let name = wanted.name.unwrap_or_default();
         let listen = wanted.listen.unwrap_or_default();
@@ -263,14 +297,18 @@ async fn populate_with(proxies: &Proxies, wanted: Vec<Object>) -> Result<Vec<Val
         let enabled = wanted.enabled.unwrap_or(true);
         let proxy = match proxies.get(&name) {
             Some(proxy) => {
-                proxy.update(listen, upstream, enabled).await?;
+                if proxy.differs(&listen, &upstream).await? {
+                    // Another proxy takes its place, which has no toxics.
+                    proxy.link.clear().await;
+                    proxy.update(listen, upstream, enabled).await?;
+                }
                 proxy
             }
             None => proxies.add(name, listen, upstream, enabled).await?,
         };
         made.push(shown(&proxy));
     }
-    Ok(made)
+    Ok(())
 }
 
 async fn reset(proxies: &Proxies) -> Result<Answer, ApiError> {
@@ -294,26 +332,29 @@ struct WantedToxic {
 }
 
 async fn add_toxic(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
-    let wanted: WantedToxic = read::<Object>(asked)?.read()?;
-    let stream = match wanted.stream.as_deref() {
-        None | Some("downstream") => Direction::Downstream,
-        Some("upstream") => Direction::Upstream,
-        Some(_) => {
+    let wanted: WantedToxic = read::body::<Object>(asked)?.read()?;
+    let stream_name = wanted.stream.as_deref().unwrap_or("downstream");
+    let stream = match &*stream_name.to_ascii_lowercase() {
+        "downstream" => Direction::Downstream,
+        "upstream" => Direction::Upstream,
+        _ => {
             let error = "stream was invalid, can be either upstream or downstream";
             return Err(ApiError::new(StatusCode::BAD_REQUEST, error));
         }
     };
     let r#type = wanted.r#type.unwrap_or_default();
-    let kind = Kind::read(&r#type, wanted.attributes, None)
-        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "invalid toxic type"))?
-        .map_err(ApiError::bad_body)?;
-    let stream_name = wanted.stream.as_deref().unwrap_or("downstream");
+    let name = wanted
+        .name
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("{type}_{stream_name}"));
+    let kind = Kind::read(&r#type, read::attributes(wanted.attributes), None)
+        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "invalid toxic type"))?;
+    if proxy.link.chain().find(&name).is_some() {
+        return Err(ToxicError::Exists.into());
+    }
     let toxic = Toxic {
-        name: wanted
-            .name
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| format!("{type}_{stream_name}")),
-        kind,
+        name,
+        kind: kind.map_err(ApiError::bad_body)?,
         stream,
         toxicity: wanted.toxicity.unwrap_or(1.0),
         per: wanted.per.unwrap_or_default(),
@@ -326,8 +367,9 @@ async fn add_toxic(proxy: &Proxy, asked: &Asked) -> Result<Answer, ApiError> {
 
 async fn update_toxic(proxy: &Proxy, name: &str, asked: &Asked) -> Result<Answer, ApiError> {
     let now = find(proxy, name)?;
-    let wanted: WantedToxic = read::<Object>(asked)?.read()?;
-    let kind = Kind::read(now.toxic.kind.name(), wanted.attributes, Some(&now.toxic.kind))
+    let wanted: WantedToxic = read::body::<Object>(asked)?.read()?;
+    let attributes = read::attributes(wanted.attributes);
+    let kind = Kind::read(now.toxic.kind.name(), attributes, Some(&now.toxic.kind))
         .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "invalid toxic type"))?
         .map_err(ApiError::bad_body)?;
     let toxic = Toxic {
@@ -398,37 +440,4 @@ fn shown_toxic_of(toxic: &Toxic) -> Value {
         }
     }
     value
-}
-
-/// In Prometheus' text format, under Toxiproxy's names.
-fn metrics(proxies: &Proxies) -> String {
-    let mut text = String::new();
-    for (name, help, of) in [
-        (
-            "toxiproxy_proxy_received_bytes_total",
-            "The total number of bytes received on a given proxy link in a given direction",
-            (|(received, _sent)| received) as fn((u64, u64)) -> u64,
-        ),
-        (
-            "toxiproxy_proxy_sent_bytes_total",
-            "The total number of bytes sent on a given proxy link in a given direction",
-            |(_received, sent)| sent,
-        ),
-    ] {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
-        for proxy in proxies.all() {
-            let described = proxy.described();
-            for (direction, label) in [(Direction::Upstream, "upstream"), (Direction::Downstream, "downstream")] {
-                let _ = writeln!(
-                    text,
-                    "{name}{{direction=\"{label}\",listener={:?},proxy={:?},upstream={:?}}} {}",
-                    described.listen,
-                    proxy.name,
-                    described.upstream,
-                    of(proxy.link.traffic(direction).bytes())
-                );
-            }
-        }
-    }
-    text
 }

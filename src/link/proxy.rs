@@ -174,16 +174,44 @@ impl Proxy {
         Ok(())
     }
 
-    async fn bind(&self, listen: &str) -> io::Result<TcpListener> {
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&*with_host(listen)).await?.collect();
+    /// The addresses that are meant by `listen`, all of which it may listen at.
+    async fn addresses(&self, listen: &str) -> io::Result<Vec<SocketAddr>> {
+        let wrong = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
+        let addresses: Vec<SocketAddr> = match tokio::net::lookup_host(&*with_host(listen)).await {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => return Err(wrong(format!("listen tcp: address {listen}: {error}"))),
+        };
         let beyond = |address: &&SocketAddr| !address.ip().is_loopback();
         if let (Place::Own(Reach::Loopback), Some(address)) = (self.place, addresses.iter().find(beyond)) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("listen {address}: only loopback addresses are allowed, unless started with --anywhere"),
-            ));
+            return Err(wrong(format!(
+                "listen {address}: only loopback addresses are allowed, unless started with --anywhere"
+            )));
         }
-        TcpListener::bind(&*addresses).await
+        Ok(addresses)
+    }
+
+    async fn bind(&self, listen: &str) -> io::Result<TcpListener> {
+        let addresses = self.addresses(listen).await?;
+        let refused = |error: io::Error| {
+            let why = match error.kind() {
+                io::ErrorKind::AddrInUse => "address already in use".to_owned(),
+                _ => error.to_string(),
+            };
+            let at = addresses.first().map_or(listen.to_owned(), SocketAddr::to_string);
+            io::Error::new(error.kind(), format!("listen tcp {at}: bind: {why}"))
+        };
+        TcpListener::bind(&*addresses).await.map_err(refused)
+    }
+
+    /// Whether these are other addresses than its own. `localhost:6000` is none where it listens at `127.0.0.1:6000`.
+    pub async fn differs(&self, listen: &str, upstream: &str) -> io::Result<bool> {
+        let now = self.described();
+        if now.listen == listen {
+            return Ok(now.upstream != upstream);
+        }
+        let addresses = self.addresses(listen).await?;
+        let same = addresses.iter().any(|address| address.to_string() == now.listen);
+        Ok(!same || now.upstream != upstream)
     }
 
     /// Ceases to listen and closes what it carries.
@@ -206,11 +234,10 @@ impl Proxy {
     /// change of either address, and live on otherwise.
     pub async fn update(&self, listen: String, upstream: String, enabled: bool) -> io::Result<()> {
         let _turn = self.changing.lock().await;
-        let now = self.described();
-        if (&now.listen, &now.upstream) != (&listen, &upstream) {
+        if self.differs(&listen, &upstream).await? {
             if self.place == Place::HandedOver {
                 return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
+                    io::ErrorKind::InvalidInput,
                     format!("{} is a link of its replica and stays where it is", self.name),
                 ));
             }

@@ -115,7 +115,16 @@ fn random_call(random: &mut StdRng, upstream: &str) -> (Method, String, String) 
         10 => pick(random, &["/populate", "/reset", "/version", "/metrics"]),
         _ => pick(
             random,
-            &["/", "", "//", "/proxies/", "/proxies/p0/toxics/t0/x", "/nonsense"],
+            &[
+                "/",
+                "",
+                "//",
+                "/proxies/",
+                "/proxies/p%30",
+                "/proxies/%",
+                "/proxies/p0/toxics/t0/x",
+                "/nonsense",
+            ],
         ),
     };
     let method = pick(random, &["GET", "POST", "POST", "POST", "PATCH", "DELETE", "PUT"]);

@@ -13,7 +13,7 @@ use crate::link::random::Random;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
-    /// Rate, in KB (1,000 bytes) per second; 0 is no limit.
+    /// Rate, in KB (1,000 bytes) per second; at 0 nothing comes through, until the toxic goes.
     #[serde(default)]
     pub rate: i64,
 }
@@ -45,8 +45,12 @@ struct Throttling {
 
 impl Stage for Throttling {
     fn judge(&mut self, now: Instant, head: &Head<'_>) -> Ruling {
-        if self.bytes_per_s == 0 || head.is_end() {
+        if head.is_end() {
             return Ruling::Pass;
+        }
+        if self.bytes_per_s == 0 {
+            // So do Toxiproxy's clients cut a connection and mend it again.
+            return Ruling::Hold;
         }
         let piece = (self.bytes_per_s as f64 * PIECE.as_secs_f64()).max(1.0) as usize;
         let len = head.size().min(piece);
@@ -86,9 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn no_rate_is_no_limit() {
+    fn without_a_rate_nothing_comes_until_the_toxic_goes() {
         let mut run = Run::of(&Bandwidth { rate: 0 });
-        run.send(&[b'x'; 100_000]);
-        assert_eq!(run.got().len(), 100_000);
+        run.send(b"kept").end();
+        assert_eq!((run.at(ms(1_000_000)).got(), run.ended()), (Vec::new(), false));
+        run.removed();
+        assert_eq!((run.got(), run.ended(), run.closed()), (b"kept".to_vec(), true, false));
     }
 }

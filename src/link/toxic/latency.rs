@@ -35,7 +35,7 @@ pub enum Distribution {
     /// Around `latency`, with a standard deviation of `jitter`.
     Normal,
     /// At least `latency`, and `jitter` more on average: most by little, a few by very much (shape 1.5, whose variance has
-    /// no bound; cut off at 60 s).
+    /// no bound; cut off at 60 s more).
     Pareto,
 }
 
@@ -45,19 +45,20 @@ impl Distribution {
     }
 }
 
-/// The longest delay that is drawn.
-const DELAY_MAX_MS: f64 = 60_000.0;
+/// The longest delay, and the longest jitter: a day. Whoever wants none of it through for good has `blackhole`.
+const DELAY_MAX_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The longest Pareto tail that is drawn.
+const TAIL_MAX_MS: f64 = 60_000.0;
 /// Shape of the Pareto tail: the share of delays beyond x falls with x to this power.
 const SHAPE: f64 = 1.5;
 
 impl Toxic for Latency {
     fn problem(&self) -> Option<OutOfRange> {
-        let limit = DELAY_MAX_MS as i64;
-        if !(0..=limit).contains(&self.latency) {
-            return out_of_range("latency", "from 0 to 60000 ms");
+        if !(0..=DELAY_MAX_MS).contains(&self.latency) {
+            return out_of_range("latency", "from 0 to 86400000 ms (a day)");
         }
-        if !(0..=limit).contains(&self.jitter) {
-            return out_of_range("jitter", "from 0 to 60000 ms");
+        if !(0..=DELAY_MAX_MS).contains(&self.jitter) {
+            return out_of_range("jitter", "from 0 to 86400000 ms (a day)");
         }
         None
     }
@@ -85,11 +86,11 @@ impl Latency {
             },
             // A Pareto variable of scale s and shape a is s * a / (a - 1) on average; what it exceeds s by is the tail.
             Distribution::Pareto => match Pareto::new(jitter * (SHAPE - 1.0), SHAPE) {
-                Ok(pareto) => latency + random.draw(&pareto) - jitter * (SHAPE - 1.0),
+                Ok(pareto) => latency + (random.draw(&pareto) - jitter * (SHAPE - 1.0)).min(TAIL_MAX_MS),
                 Err(_) => latency,
             },
         };
-        Duration::from_secs_f64(ms.clamp(0.0, DELAY_MAX_MS) / 1_000.0)
+        Duration::from_secs_f64(ms.clamp(0.0, DELAY_MAX_MS as f64) / 1_000.0)
     }
 }
 
