@@ -284,7 +284,10 @@ impl Sign {
     /// `5 of 5 exchanges came later than 50 ms, round trip 50.3 ms`.
     pub(super) fn words(&self, looked: &Looked, on: &OnLink<'_, Target>) -> String {
         let what = match self.shows {
-            Shows::Later(by) => format!("exchanges were answered later than before, as {} of delay make them", ms(by)),
+            Shows::Later(by) => format!(
+                "exchanges were answered later than before, as {} of delay make them",
+                ms(by)
+            ),
             Shows::Silent => "exchanges were not answered".to_owned(),
             Shows::Closed { not_before, .. } => format!(
                 "exchanges were cut off by the end, {} or more after their beginning",
