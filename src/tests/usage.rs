@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
+use nightmail::experiment::discover;
 
 const GOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/guestbook/book-paused.yaml");
 
@@ -107,14 +108,17 @@ fn usage_that_makes_no_sense_is_exit_code_two() {
 
 #[test]
 fn what_needs_no_docker_works_without_one() {
-    let valid = nightmail(&["validate", concat!(env!("CARGO_MANIFEST_DIR"), "/experiments")]);
+    let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let valid = nightmail(&["validate", experiments.to_str().unwrap()]);
     assert_eq!(valid.status.code(), Some(0), "{}", text(&valid.stderr));
+    let files = discover(&[experiments]).unwrap();
+    assert!(files.len() > 10, "{files:?}");
     assert_eq!(
         text(&valid.stdout)
             .lines()
             .filter(|line| line.ends_with(": valid"))
             .count(),
-        7
+        files.len()
     );
     let plan = nightmail(&["plan", GOOD]);
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stderr));
