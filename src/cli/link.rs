@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use super::args::LinkArgs;
@@ -21,9 +22,18 @@ pub fn link(args: &LinkArgs) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return broken(&format!("starting the event loop: {error}")),
     };
+    allow_descriptors();
     match runtime.block_on(serve(args)) {
         Ok(()) => exit::PASSED,
         Err(problem) => broken(&problem),
+    }
+}
+
+/// Lets as many connections be open as the system allows: each takes a descriptor for either end, and one for a timer.
+fn allow_descriptors() {
+    if let Ok((_soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused, fewer fit.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
