@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -32,6 +33,7 @@ fn broken(diagnostic: Diagnostic) -> Failure {
 
 /// Serves until it is told to end.
 pub fn link(args: &LinkArgs) -> u8 {
+    allow_descriptors();
     let served = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(args)),
         Err(error) => Err(broken(Diagnostic::new(format!("starting the event loop: {error}")))),
@@ -42,6 +44,14 @@ pub fn link(args: &LinkArgs) -> u8 {
             eprintln!("{}", diagnostic.render(colour_on_stderr()));
             code
         }
+    }
+}
+
+/// Lets as many connections be open as the system allows: each takes a descriptor for either end, and one for a timer.
+fn allow_descriptors() {
+    if let Ok((_soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused, fewer fit.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

@@ -119,7 +119,7 @@ async fn connect_and_carry(link: Arc<Link>, client: TcpStream, upstream: Upstrea
     let server = std::future::poll_fn(|context| {
         member.handle.waker.register(context.waker());
         if member.is_closing() {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(Ended::Closed));
         }
         if member.is_behind() {
             // Nobody waits for a connection that has nothing to change yet.
@@ -128,13 +128,18 @@ async fn connect_and_carry(link: Arc<Link>, client: TcpStream, upstream: Upstrea
         dialling
             .as_mut()
             .poll(context)
-            .map(|dialled| dialled.ok().and_then(Result::ok))
+            .map(|dialled| dialled.ok().and_then(Result::ok).ok_or(Ended::Reset))
     })
     .await;
-    let Some(server) = server else {
-        // Where the kernel refuses, it is closed.
-        let _ = client.set_zero_linger();
-        return Ended::Reset;
+    let server = match server {
+        Ok(server) => server,
+        Err(ended) => {
+            if ended == Ended::Reset {
+                // Where the kernel refuses, it is closed.
+                let _ = client.set_zero_linger();
+            }
+            return ended;
+        }
     };
     // Where the kernel refuses, small pieces come later and nothing is lost.
     let _ = client.set_nodelay(true);

@@ -45,6 +45,48 @@ async fn bytes_pass_both_ways_unchanged_and_each_end_closes_for_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bulk_passes_unchanged_while_toxics_come_and_go() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    let bench = Bench::start().await;
+    let (mut client, mut server) = bench.connect().await;
+    // A length that no buffer is a multiple of: what is lost or changes places shows.
+    let pattern: Vec<u8> = (0..=250).collect();
+    let sent = pattern.repeat(BYTES / pattern.len());
+    let copy = sent.clone();
+    let sending = tokio::spawn(async move {
+        client.write_all(&copy).await.unwrap();
+        client.shutdown().await.unwrap();
+        client
+    });
+    let (mut got, mut toxics) = (Vec::new(), 0);
+    let late = || {
+        let latency = latency::Latency {
+            latency: 2,
+            ..Default::default()
+        };
+        toxic("late", Direction::Upstream, latency)
+    };
+    while server.read_buf(&mut got).await.unwrap() > 0 {
+        // Every fourth MiB is late.
+        let wanted = (got.len() / (1024 * 1024)).is_multiple_of(4);
+        let link = &bench.proxy.link;
+        if wanted != link.chain().find("late").is_some() {
+            toxics += 1;
+            match wanted {
+                true => drop(link.add(late()).await.unwrap()),
+                false => drop(link.remove("late").await.unwrap()),
+            }
+        }
+    }
+    assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+    assert!(toxics > 4, "{toxics} changes");
+    drop((server, sending.await.unwrap()));
+    bench.until_none_lives().await;
+    let all = sent.len() as u64;
+    assert_eq!(bench.proxy.link.traffic(Direction::Upstream).bytes(), (all, all));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_at_one_end_is_a_reset_at_the_other() {
     let bench = Bench::start().await;
     for client_resets in [true, false] {
@@ -76,8 +118,8 @@ async fn where_nobody_listens_the_connection_is_reset() {
         .update(described.listen, nobody.to_string(), true)
         .await
         .unwrap();
-    // The reset may come before whoever connects has taken note of being connected.
-    let error = match TcpStream::connect(&bench.proxy.described().listen).await {
+    // The reset may come before the client knows that it was accepted.
+    let error = match bench.try_dial().await {
         Ok(mut client) => client.read_u8().await.unwrap_err(),
         Err(error) => error,
     };

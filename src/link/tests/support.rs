@@ -42,13 +42,13 @@ impl Bench {
         }
     }
 
-    pub(super) async fn dial(&self) -> TcpStream {
-        TcpStream::connect(&self.proxy.described().listen).await.unwrap()
+    pub(super) async fn try_dial(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(&self.proxy.described().listen).await
     }
 
     /// Both ends of a connection through the proxy.
     pub(super) async fn connect(&self) -> (TcpStream, TcpStream) {
-        let client = self.dial().await;
+        let client = self.try_dial().await.unwrap();
         let (server, _from) = self.server.accept().await.unwrap();
         (client, server)
     }
