@@ -184,10 +184,13 @@ pub enum Event {
         /// What happened, for the reader; may have several lines.
         problem: String,
     },
-    /// Everything is down.
+    /// Everything is down, or was left up on purpose.
     Down {
         /// What could not be removed.
         leftovers: Vec<String>,
+        /// The system was left up on purpose.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// The verdict was reached.
     Judged {

@@ -21,6 +21,8 @@ pub(super) struct Invariants<'p> {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Loss {
     pub operations: u64,
+    /// Whether every checker could say what it had to.
+    pub is_certain: bool,
     /// Age of the oldest when the first fault took effect; none if nothing is lost, or if no fault was seen.
     pub age_ms: Option<f64>,
 }
@@ -74,6 +76,11 @@ impl<'p> Invariants<'p> {
             .map(|(effect, oldest)| effect.saturating_sub(oldest));
         Loss {
             operations: lost.len() as u64,
+            is_certain: self
+                .checked
+                .iter()
+                .all(|(_, checked)| checked.as_ref().is_ok_and(|found| found.doubts == 0))
+                && !self.checked.is_empty(),
             age_ms: age_us.map(|us| us as f64 / 1_000.0),
         }
     }

@@ -46,7 +46,7 @@ impl Bench<'_> {
         let after = self.steady_state_after(&recovery);
         let invariants = invariants();
         let loss = invariants.loss(self.timeline.first_effect_us());
-        recovery.data_loss_operations = loss.operations;
+        recovery.data_loss_operations = (loss.is_certain || loss.operations > 0).then_some(loss.operations);
         recovery.data_loss_time_ms = loss.age_ms;
 
         let mut assertions = self.gate();

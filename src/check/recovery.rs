@@ -286,7 +286,9 @@ impl Course {
                 (
                     Judgement::Pass,
                     format!(
-                        "service was not seen degraded, neither under the fault nor in the {lasted} after the heal"
+                        "service was not seen degraded (outside its tolerance for more than {} ms on end), neither under the \
+                         fault nor in the {lasted} after the heal",
+                        BIN_US / 1_000
                     ),
                 )
             }
@@ -317,13 +319,16 @@ impl Course {
             (_, Run::From(start)) => {
                 self.recovered(joint, start, recovery);
                 let took = format!(
-                    "recovered {:.3} s after the heal and stable for {stable}; disrupted for {:.3} s",
-                    recovery.recovery_time_ms.unwrap_or_default() / 1e3,
+                    "and stable for {stable}; disrupted for {:.3} s",
                     recovery.disruption_ms.unwrap_or_default() / 1e3,
                 );
+                let time = format!(
+                    "recovered {:.3} s after the heal",
+                    recovery.recovery_time_ms.unwrap_or_default() / 1e3
+                );
                 match in_time {
-                    Run::From(_) => (Judgement::Pass, format!("{took} (within {within})")),
-                    _ => (Judgement::Fail, format!("{took}, later than within {within}")),
+                    Run::From(_) => (Judgement::Pass, format!("{time} (within {within}) {took}")),
+                    _ => (Judgement::Fail, format!("{time} (later than within {within}) {took}")),
                 }
             }
             (Run::None, _) => {

@@ -158,7 +158,10 @@ pub(super) fn non_vacuous(plan: &Plan, history: &History<'_>) -> Assertion {
         ));
     }
     let detail = match evidence.first() {
-        None => format!("each of {} kinds of operation succeeded", plan.workload.rates.len()),
+        None => match plan.workload.rates.len() {
+            1 => "the only kind of operation succeeded".to_owned(),
+            kinds => format!("each of {kinds} kinds of operation succeeded"),
+        },
         Some(_) => evidence.join(", "),
     };
     let finding = Finding {

@@ -97,7 +97,7 @@ impl<'e> Timeline<'e> {
             }
             Event::Interrupted { signal } => self.signal = Some(signal),
             Event::Broken { problem } => self.broken = Some(problem),
-            Event::Down { leftovers } => {
+            Event::Down { leftovers, .. } => {
                 self.leftovers = leftovers;
                 self.ended = true;
             }

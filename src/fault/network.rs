@@ -64,7 +64,7 @@ pub(super) async fn inject(
             Some(percent) => see_loss(path, &id, percent, start).await,
         };
         let mut measured = path.or_unmeasured(shown);
-        measured.evidence.insert(0, open);
+        measured.evidence.push(open);
         if before.arrived == 0 {
             // It was closed already: nothing shows that this fault closed it.
             measured.onset = None;

@@ -133,7 +133,7 @@ pub(super) async fn inject(
         let mut measured = path.or_unmeasured(see_spoiled(path, &id, on, sign, base, start, context).await);
         measured
             .evidence
-            .insert(0, format!("{}: before, {}", path.name(), before.words()));
+            .push(format!("{}: before, {}", path.name(), before.words()));
         if let Some(took) = base {
             context.acted.remember_round_trip(&path.name(), took);
         }
@@ -159,11 +159,19 @@ pub(super) async fn heal(context: &FaultContext, on: &OnLink<'_, Target>, sign: 
     let had_met = links.restore(&id).await?;
     let seen = links.paths.iter().map(async |path| {
         let mut measured = path.or_unmeasured(see_healed(path, &id, on, sign, start, context).await);
-        let line = match &had_met[&path.from.id] {
-            Some(counts) => met_words(counts, path),
-            None => "it was gone before the heal: its time-to-live had passed, or somebody removed it".to_owned(),
-        };
-        measured.evidence.insert(0, format!("{}: {line}", path.name()));
+        match &had_met[&path.from.id] {
+            Some(counts) => measured
+                .evidence
+                .push(format!("{}: {}", path.name(), met_words(counts, path))),
+            // What is odd comes first.
+            None => measured.evidence.insert(
+                0,
+                format!(
+                    "{}: it was gone before the heal: its time-to-live had passed, or somebody removed it",
+                    path.name()
+                ),
+            ),
+        }
         measured
     });
     let measured = join_all(seen).await;
@@ -208,6 +216,7 @@ async fn see_spoiled(
 ) -> Result<Measured, FaultError> {
     let told = Instant::now();
     loop {
+        let asked = start.elapsed();
         let looked = look(path, sign, sign.request(path.to.address, on.toxicity, on.per), base).await?;
         let shown = match sign.shows {
             Shows::Counted => looked.is_whole(1) && has_acted(path, fault).await?,
@@ -215,7 +224,8 @@ async fn see_spoiled(
         };
         // A share is sampled once: sampling until it fits would make anything fit.
         if shown || on.toxicity < 1.0 || told.elapsed() >= context.patience.cut {
-            let onset = shown.then(|| start.elapsed());
+            // What was met was met from its beginning on, however late that showed.
+            let onset = shown.then_some(asked);
             let line = format!("{}: {}{}", path.name(), sign.words(&looked, on), after(onset));
             return Ok(Measured::new(onset, line));
         }

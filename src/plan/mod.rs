@@ -65,6 +65,9 @@ pub struct Plan {
     pub negative_controls: Vec<NegativeControl>,
     /// How long each phase lasts.
     pub schedule: Schedule,
+    /// Whether this is a twin that only `prove` makes: without the faults of its file, or with other settings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_twin: bool,
     /// Values taken from environment variables. They are needed to run the plan, and are never written.
     #[serde(skip)]
     pub secrets: Vec<String>,

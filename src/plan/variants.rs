@@ -11,6 +11,7 @@ impl Plan {
             faults: Vec::new(),
             during: Vec::new(),
             recovery: None,
+            is_twin: true,
             ..self.clone()
         }
     }
@@ -22,6 +23,7 @@ impl Plan {
             ControlChange::With { environment } => {
                 let mut plan = self.clone();
                 merge(&mut plan.environment, environment);
+                plan.is_twin = true;
                 plan
             }
         }

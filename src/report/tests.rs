@@ -238,7 +238,7 @@ fn the_page_answers_for_every_kind_of_run() {
     assert!(failed.contains("Defects switched on:"));
     let passed = page(&sample::passed(), &sample::history());
     assert!(passed.contains(
-        "Yes: all 12 assertions held; customers noticed for 10.2 s, and service was back 2.2 s after the last fault had healed."
+        "Yes: all 12 assertions held; service was disrupted for 10.2 s, and was back 2.2 s after the last fault had healed."
     ));
     let inconclusive = page(&sample::inconclusive(), &sample::history());
     assert!(inconclusive.contains("It cannot be said: 3 of 12 assertions could not be judged"));

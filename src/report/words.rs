@@ -164,11 +164,12 @@ fn recovery_clause(verdict: &Verdict) -> String {
     let recovery = &verdict.recovery;
     match (recovery.disruption_ms, recovery.recovery_time_ms) {
         (Some(disruption), Some(time)) if disruption > 0.0 => format!(
-            "; customers noticed for {}, and service was back {} after the last fault had healed",
+            "; service was disrupted for {}, and was back {} after the last fault had healed",
             duration(disruption),
             duration(time)
         ),
-        _ => "; service never left its tolerance".to_owned(),
+        (Some(_), _) => "; service was not seen degraded".to_owned(),
+        _ => "; recovery was not measured".to_owned(),
     }
 }
 
@@ -202,8 +203,8 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         },
         Figure {
             name: "disruption",
-            value: time(recovery.disruption_ms, "none"),
-            meaning: "from the first effect of a fault to the same moment, if customers noticed at all",
+            value: time(recovery.disruption_ms, "not measured"),
+            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded",
         },
         Figure {
             name: "data loss",
@@ -230,9 +231,12 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
 
 fn data_loss(verdict: &Verdict) -> String {
     let recovery = &verdict.recovery;
-    let operations = plural(recovery.data_loss_operations, "operation");
+    let Some(lost) = recovery.data_loss_operations else {
+        return "not measured".to_owned();
+    };
+    let operations = plural(lost, "operation");
     match recovery.data_loss_time_ms {
-        Some(age) if recovery.data_loss_operations > 0 => format!(
+        Some(age) if lost > 0 => format!(
             "{operations}, the oldest {} old when the first fault took effect",
             duration(age)
         ),

@@ -95,8 +95,10 @@ pub async fn run(
             signal: signal.name().to_owned(),
         });
     }
-    let leftovers = take_down(&scene, options.keep && ended.is_ok()).await;
-    judge(folder, events, ended, leftovers)
+    let keep = options.keep && ended.is_ok() && scene.system.is_some();
+    let leftovers = take_down(&scene, keep).await;
+    let _ = events.emit(Event::Down { leftovers, kept: keep });
+    judge(folder, events, ended)
 }
 
 /// What the stages share.
@@ -337,7 +339,9 @@ async fn gate(scene: &Scene<'_>, recorder: &Recorder) -> Result<Option<Instant>,
 }
 
 async fn take_down(scene: &Scene<'_>, keep: bool) -> Vec<String> {
-    let _ = scene.phase(Phase::Down, None);
+    if !keep {
+        let _ = scene.phase(Phase::Down, None);
+    }
     let Some(system) = &scene.system else {
         // Whatever was under way when it was cut short.
         return scene.engine.clean(scene.folder.run_id()).await;
@@ -352,8 +356,7 @@ async fn take_down(scene: &Scene<'_>, keep: bool) -> Vec<String> {
 }
 
 /// Judges from what is on disk, so that `nightmail check` cannot come to another verdict.
-fn judge(folder: &RunFolder, events: &Events, ended: Result<(), Stop>, leftovers: Vec<String>) -> Verdict {
-    let _ = events.emit(Event::Down { leftovers });
+fn judge(folder: &RunFolder, events: &Events, ended: Result<(), Stop>) -> Verdict {
     let _ = events.emit(Event::Phase {
         phase: Phase::Judge,
         budget_ms: None,

@@ -85,7 +85,8 @@ impl Verdict {
 pub(crate) fn again(plan: &Plan) -> String {
     let mut words = vec![
         "nightmail".to_owned(),
-        "run".to_owned(),
+        // A twin is made by `prove` and by nothing else.
+        if plan.is_twin { "prove" } else { "run" }.to_owned(),
         plan.experiment.path.display().to_string(),
         "--seed".to_owned(),
         plan.seed.to_string(),
@@ -93,8 +94,10 @@ pub(crate) fn again(plan: &Plan) -> String {
     for (name, value) in &plan.configuration {
         words.extend(["--var".to_owned(), format!("{name}={value}")]);
     }
-    for defect in &plan.defects {
-        words.extend(["--defect".to_owned(), defect.clone()]);
+    if !plan.is_twin {
+        for defect in &plan.defects {
+            words.extend(["--defect".to_owned(), defect.clone()]);
+        }
     }
     let words: Vec<String> = words.into_iter().map(quoted).collect();
     words.join(" ")

@@ -126,8 +126,8 @@ pub struct Recovery {
     pub recovery_time_ms: Option<f64>,
     /// From the first effect to the same moment, counted only if service was degraded: time customers noticed.
     pub disruption_ms: Option<f64>,
-    /// Acknowledged operations that were lost.
-    pub data_loss_operations: u64,
+    /// Acknowledged operations that were lost; absent if none was found and it cannot be said that there were none.
+    pub data_loss_operations: Option<u64>,
     /// Age of the oldest lost operation when the first fault took effect; absent if none was lost.
     pub data_loss_time_ms: Option<f64>,
     /// It did not recover while the load lasted: times are lower bounds.

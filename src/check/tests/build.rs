@@ -177,6 +177,7 @@ pub fn plan() -> Plan {
         tolerate: Tolerance::default(),
         negative_controls: Vec::new(),
         schedule: Schedule::default(),
+        is_twin: false,
         secrets: Vec::new(),
     }
 }
@@ -330,7 +331,13 @@ pub fn events() -> Vec<Entry> {
         phase(35 * SECOND + 2, Phase::Drain),
         phase(36 * SECOND, Phase::Reads),
         phase(37 * SECOND, Phase::Down),
-        entry(38 * SECOND, Event::Down { leftovers: Vec::new() }),
+        entry(
+            38 * SECOND,
+            Event::Down {
+                leftovers: Vec::new(),
+                kept: false,
+            },
+        ),
         phase(38 * SECOND, Phase::Judge),
     ]
 }

@@ -99,6 +99,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
             recovery_ms,
             total_ms: gate_ms + method_ms + recovery_ms,
         },
+        is_twin: false,
         secrets: input.secrets.to_vec(),
     };
     Ok(input

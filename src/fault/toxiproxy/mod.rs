@@ -144,7 +144,7 @@ impl<'a> Act<'a> {
         let mut measured = self.see_spoiled(&twin, proxy, before.round_trip).await?;
         measured
             .evidence
-            .insert(0, format!("proxy {proxy}: before, {} over its twin", before.words()));
+            .push(format!("proxy {proxy}: before, {} over its twin", before.words()));
         if !before.is_whole(1) || !self.spoiling.is_off(&state) {
             // It was spoiled already: nothing shows that this fault spoiled it.
             measured.onset = None;
@@ -156,6 +156,7 @@ impl<'a> Act<'a> {
     async fn see_spoiled(&self, twin: &Twin, proxy: &str, base: Option<Duration>) -> Result<Measured, FaultError> {
         let told = Instant::now();
         loop {
+            let asked = self.start.elapsed();
             let looked = self.look(twin, &self.request(), base).await;
             let acts = match self.sign.shows {
                 Shows::Counted => looked.is_whole(1),
@@ -165,7 +166,8 @@ impl<'a> Act<'a> {
             let shown = acts && is_on;
             // A share is sampled once: sampling until it fits would make anything fit.
             if shown || self.on.toxicity < 1.0 || told.elapsed() >= self.context.patience.cut {
-                let onset = shown.then(|| self.start.elapsed());
+                // What was met was met from its beginning on, however late that showed.
+                let onset = shown.then_some(asked);
                 let has = if is_on { "has the same" } else { "does not have it" };
                 let seen = self.sign.words(&looked, self.on);
                 let line = format!("its twin: {seen}; proxy {proxy} {has}{}", after(onset));

@@ -152,7 +152,13 @@ pub(in crate::report) fn events() -> Vec<Entry> {
         ),
         (32_801, phase(Phase::Reads, None)),
         (33_400, phase(Phase::Down, None)),
-        (34_200, Event::Down { leftovers: Vec::new() }),
+        (
+            34_200,
+            Event::Down {
+                leftovers: Vec::new(),
+                kept: false,
+            },
+        ),
         (34_201, phase(Phase::Judge, None)),
         (
             34_300,

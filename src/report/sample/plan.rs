@@ -154,6 +154,7 @@ pub(in crate::report) fn plan() -> Plan {
             recovery_ms: 14_000,
             total_ms: END_MS,
         },
+        is_twin: false,
         secrets: Vec::new(),
     }
 }

@@ -177,6 +177,7 @@ pub(crate) fn failed() -> Verdict {
         recovery: Recovery {
             recovery_time_ms: Some(RECOVERED_MS - HEALED_MS),
             disruption_ms: Some(RECOVERED_MS - EFFECTIVE_MS),
+            data_loss_operations: Some(0),
             backlog_drained_ms: Some(3_900.0),
             degraded: vec![
                 Degraded {
@@ -256,6 +257,7 @@ pub(crate) fn inconclusive() -> Verdict {
     fault.problem = Some("not seen healed".to_owned());
     verdict.recovery = Recovery {
         censored: true,
+        data_loss_operations: Some(0),
         degraded: vec![Degraded {
             operation: "buy-postage".to_owned(),
             from_ms: EFFECTIVE_MS,

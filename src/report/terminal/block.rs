@@ -58,11 +58,14 @@ fn assertions(block: &mut String, verdict: &Verdict, style: &Style) {
 
 fn one(block: &mut String, assertion: &Assertion, style: &Style) {
     let finding = &assertion.finding;
+    let name = match assertion.name == words::kind(assertion.kind) {
+        true => String::new(),
+        false => format!("{}: ", style.paint(Paint::Bold, &clean(&assertion.name))),
+    };
     let line = format!(
-        "{} {:<12}  {}: {}",
+        "{} {:<12}  {name}{}",
         style.paint(Paint::of(finding.verdict), words::glyph(finding.verdict, style.unicode)),
         words::kind(assertion.kind),
-        style.paint(Paint::Bold, &clean(&assertion.name)),
         clean(&finding.detail)
     );
     block.push_str(&style.wrap(2, 4, &line));

@@ -90,7 +90,8 @@ pub(in crate::report) fn line(event: &Event) -> Option<Told> {
             Mark::Bad,
             format!("interrupted by {}: everything is being undone", clean(signal)),
         ),
-        Event::Down { leftovers } => down(leftovers),
+        Event::Down { kept: true, .. } => Told::new(Mark::Good, "the system was left up, as asked".to_owned()),
+        Event::Down { leftovers, .. } => down(leftovers),
         Event::Judged { verdict, exit_code } => Told::new(
             Mark::Plain,
             format!("judged: {} (exit code {exit_code})", clean(verdict)),
@@ -169,7 +170,7 @@ fn receipt_line(number: u32, receipt: &Receipt, seen: &str, unseen: &str) -> Opt
     }
 }
 
-/// The first thing that a receipt measured.
+/// The first thing that a receipt says: what showed the effect, or its end.
 pub(super) fn first_evidence(receipt: &Receipt) -> Option<String> {
     let more = match receipt.evidence.len() {
         0 => return None,

@@ -10,7 +10,8 @@ use crate::verdict::{Judgement, Status};
 fn leftovers_turn_a_pass_into_5_and_nothing_else() {
     let mut events = build::events();
     let leftovers = vec!["network nightmail-1".to_owned()];
-    *build::event_mut(&mut events, |event| matches!(event, Event::Down { .. })) = Event::Down { leftovers };
+    *build::event_mut(&mut events, |event| matches!(event, Event::Down { .. })) =
+        Event::Down { leftovers, kept: false };
     let passed = verdict(&plan(), &good(), &events);
     assert_eq!((passed.verdict, passed.exit_code), (Judgement::Pass, 5));
     assert_eq!(passed.leftovers, ["network nightmail-1"]);

@@ -35,12 +35,12 @@ fn a_saved_run_is_judged_the_same_again() {
         let read: Verdict = serde_json::from_str(&text).unwrap();
         assert!(same_verdict(&read, &again));
         let mut other = again.clone();
-        other.recovery.data_loss_operations += 1;
+        other.recovery.data_loss_operations = Some(1);
         other.assertions[0].finding.detail.push('!');
         let found = differences(&read, &other);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found[1].starts_with("/recovery/data_loss_operations: 0 was saved, 1"),
+            found[1].starts_with("/recovery/data_loss_operations: ") && found[1].contains("was saved, 1"),
             "{found:?}"
         );
         assert!(!same_verdict(&read, &other));

@@ -83,7 +83,7 @@ fn a_step_outage_is_measured_to_the_bin() {
     assert!(
         finding
             .detail
-            .starts_with("recovered 3.250 s after the heal and stable for 5.000 s"),
+            .starts_with("recovered 3.250 s after the heal (within 10.000 s) and stable for 5.000 s"),
         "{}",
         finding.detail
     );
