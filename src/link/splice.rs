@@ -1,5 +1,5 @@
 //! Bulk without copies: bytes go from one socket to the other inside the kernel, by way of a pipe (splice(2)). For small
-//! messages that is slower than reading and writing them.
+//! messages, of which there is little to copy, that would be more system calls for nothing.
 
 use std::cell::RefCell;
 use std::io;

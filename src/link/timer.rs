@@ -1,5 +1,5 @@
-//! Waiting for a moment, to some ten microseconds. The event loop's own timers go by whole milliseconds and round up twice,
-//! so that 1 ms of latency would be 2; the kernel's (timerfd) do not.
+//! Waiting for a moment, to a tenth of a millisecond. The event loop's own timers go by whole milliseconds and round up
+//! twice, so that 1 ms of latency would be 2; the kernel's (timerfd) do not.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -128,7 +128,6 @@ mod tests {
         let pending = std::future::poll_fn(|context| Poll::Ready(timer.poll(later, context).is_pending()));
         assert!(pending.await);
         wait(&mut timer, soon).await;
-        // It rang for a moment that counts no more.
         wait(&mut timer, now + Duration::from_millis(1)).await;
         wait(&mut timer, soon + Duration::from_millis(5)).await;
     }
