@@ -2,16 +2,20 @@
 //!
 //! | request | answer | |
 //! | --- | --- | --- |
-//! | `PUT /nightmail/faults/{id}` [`FaultRequest`] | [`FaultStatus`] | drops packets; one of the same id is replaced |
+//! | `PUT /nightmail/faults/{id}` [`FaultRequest`] | [`FaultStatus`] | acts on packets; one of the same id is replaced |
 //! | `DELETE /nightmail/faults/{id}` | [`Removed`] | lets them pass; nothing happens if there is none |
 //! | `GET /nightmail/faults` | list of [`FaultStatus`] | those in force, with the kernel's counters |
 //! | `POST /nightmail/probes/send` [`SendRequest`] | [`Sent`] | sends probe datagrams to another agent |
 //! | `POST /nightmail/probes/count` [`CountRequest`] | [`Counted`] | how many of a nonce have arrived here |
+//! | `POST /nightmail/probes/trace` [`TraceRequest`] | [`Sent`] | sends datagrams with numbers and times to another agent |
+//! | `POST /nightmail/probes/traced` [`TracedRequest`] | [`Traced`] | which of a nonce have arrived here, and how late |
 //! | `POST /nightmail/probes/connect` [`ConnectRequest`] | [`Connected`] | tries a fresh connection to another agent |
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+use super::netem::Impairment;
 
 /// Everything the agent says of its own accord lies below this path.
 pub const PREFIX: &str = "/nightmail";
@@ -25,16 +29,29 @@ pub const DATAGRAMS_MAX: u32 = 1_000;
 /// The longest that one request may wait.
 pub const WAIT_MAX_MS: u64 = 1_000;
 
-/// Drop packets that come in from these peers.
+/// Act on packets that come from these peers, or go to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRequest {
     /// Whose packets.
     pub peers: Vec<Ipv4Addr>,
-    /// The share of packets dropped, chosen at random packet by packet; absent means all.
-    pub percent: Option<f64>,
+    /// What is done.
+    pub action: Action,
     /// After this long the agent lets packets pass again by itself.
     pub ttl_ms: u64,
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// Drop packets that come in from the peers.
+    Discard {
+        /// The share of packets dropped, chosen at random packet by packet; absent means all.
+        percent: Option<f64>,
+    },
+    /// Delay, duplicate, reorder or corrupt packets that go out to the peers.
+    Impair(Impairment),
 }
 
 /// A fault in force.
@@ -42,11 +59,11 @@ pub struct FaultRequest {
 pub struct FaultStatus {
     /// Its id.
     pub id: String,
-    /// The share of packets dropped; absent means all.
-    pub percent: Option<f64>,
+    /// What it does.
+    pub action: Action,
     /// What is left of its time-to-live.
     pub ttl_left_ms: u64,
-    /// What the kernel has counted, by peer.
+    /// What the kernel has counted, by peer. It counts what is dropped and nothing else.
     pub peers: Vec<PeerCount>,
 }
 
@@ -87,6 +104,53 @@ pub struct SendRequest {
 pub struct Sent {
     /// How many.
     pub datagrams: u32,
+}
+
+/// Send datagrams that carry their number and the time at which each was sent, in small bursts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// Tells this measurement from all others.
+    pub nonce: u64,
+    /// The other agent.
+    pub to: Ipv4Addr,
+    /// The number of the first of them.
+    pub first: u32,
+    /// How many.
+    pub datagrams: u32,
+}
+
+/// Say which datagrams of a nonce have arrived, as soon as so many different ones have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracedRequest {
+    /// The measurement.
+    pub nonce: u64,
+    /// The other agent.
+    pub from: Ipv4Addr,
+    /// Leave out so many arrivals, which are known already.
+    pub skip: u32,
+    /// Answer at once when so many different ones have arrived.
+    pub datagrams: u32,
+    /// Answer after so long in any case.
+    pub wait_ms: u64,
+}
+
+/// What has arrived of a nonce.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// Every arrival but those left out, in their order; a datagram that came twice is there twice.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// A datagram that arrived unharmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Its number.
+    pub number: u32,
+    /// From before it was handed to the kernel until it came to the receiver's, by the clock that all network namespaces of
+    /// a machine share.
+    pub transit_us: i64,
 }
 
 /// Say how many datagrams of a nonce have arrived, as soon as that is known.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::api::{
     ConnectRequest, Connected, CountRequest, Counted, FaultRequest, FaultStatus, PREFIX, Refusal, Removed, SendRequest,
-    Sent,
+    Sent, TraceRequest, Traced, TracedRequest,
 };
 
 /// How long an answer may take, connecting included; longer than the agent itself waits for anything.
@@ -80,6 +80,16 @@ impl Client {
     /// Counts probe datagrams that have arrived.
     pub async fn count(&self, request: &CountRequest) -> Result<Counted, ClientError> {
         self.ask(Method::POST, "/probes/count", Some(request)).await
+    }
+
+    /// Sends datagrams with numbers and times to another agent.
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Sent, ClientError> {
+        self.ask(Method::POST, "/probes/trace", Some(request)).await
+    }
+
+    /// Says which of them have arrived.
+    pub async fn traced(&self, request: &TracedRequest) -> Result<Traced, ClientError> {
+        self.ask(Method::POST, "/probes/traced", Some(request)).await
     }
 
     /// Tries a connection to another agent.

@@ -1,6 +1,7 @@
 //! The faults in force, and the end that each of them has by itself.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::api::{FaultRequest, FaultStatus, PEERS_MAX, PeerCount, Removed, TTL_MAX_MS};
+use super::api::{Action, FaultRequest, FaultStatus, PEERS_MAX, PeerCount, Removed, TTL_MAX_MS};
+use super::netem::{Emulator, NetemError};
 use super::rules::{Discard, FilterError, PacketFilter};
 
 /// The most faults in force at once.
@@ -25,11 +27,15 @@ pub enum Refused {
     /// The filter would not.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// Network emulation would not.
+    #[error(transparent)]
+    Netem(#[from] NetemError),
 }
 
 /// The faults in force.
 pub struct Faults {
     filter: Arc<dyn PacketFilter>,
+    emulator: Option<Arc<dyn Emulator>>,
     held: Mutex<Held>,
 }
 
@@ -42,7 +48,8 @@ struct Held {
 
 struct Fault {
     generation: u64,
-    percent: Option<f64>,
+    action: Action,
+    peers: Vec<Ipv4Addr>,
     until: Instant,
     expiry: JoinHandle<()>,
 }
@@ -54,10 +61,20 @@ impl Drop for Fault {
 }
 
 impl Faults {
-    /// None yet.
+    /// None yet. Those that impair packets are refused.
     pub fn new(filter: Arc<dyn PacketFilter>) -> Arc<Self> {
         Arc::new(Self {
             filter,
+            emulator: None,
+            held: Mutex::default(),
+        })
+    }
+
+    /// None yet, of any kind.
+    pub fn with_emulator(filter: Arc<dyn PacketFilter>, emulator: Arc<dyn Emulator>) -> Arc<Self> {
+        Arc::new(Self {
+            filter,
+            emulator: Some(emulator),
             held: Mutex::default(),
         })
     }
@@ -80,35 +97,65 @@ impl Faults {
             id.to_owned(),
             Fault {
                 generation,
-                percent: request.percent,
+                action: request.action.clone(),
+                peers: request.peers.clone(),
                 until,
                 expiry,
             },
         );
-        let discard = Discard {
-            peers: request.peers,
-            percent: request.percent,
-        };
-        if let Err(error) = self.filter.put(id, &discard).await {
+        if let Err(error) = self.begin(id, &request).await {
             held.faults.remove(id);
-            self.filter.remove(id).await?;
-            return Err(error.into());
+            self.end(id).await?;
+            return Err(error);
         }
         drop(held);
-        let peers = self.counters_of(id).await?;
+        let counted = self.counters_of(id).await?;
         Ok(FaultStatus {
             id: id.to_owned(),
-            percent: discard.percent,
+            action: request.action,
             ttl_left_ms: left_ms(until),
-            peers,
+            peers: or_uncounted(counted, &request.peers),
         })
+    }
+
+    /// Whoever is not to act on it lets go of what had the same id.
+    async fn begin(&self, id: &str, request: &FaultRequest) -> Result<(), Refused> {
+        match (&request.action, &self.emulator) {
+            (Action::Discard { percent }, emulator) => {
+                if let Some(emulator) = emulator {
+                    emulator.remove(id).await?;
+                }
+                let discard = Discard {
+                    peers: request.peers.clone(),
+                    percent: *percent,
+                };
+                self.filter.put(id, &discard).await?;
+            }
+            (Action::Impair(impairment), Some(emulator)) => {
+                self.filter.remove(id).await?;
+                emulator.put(id, &request.peers, impairment).await?;
+            }
+            (Action::Impair(_), None) => {
+                return Err(Refused::Request("this agent has no network emulation".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing acts on it any longer; each is asked, whatever the other answers.
+    async fn end(&self, id: &str) -> Result<(), Refused> {
+        let dropped = self.filter.remove(id).await;
+        if let Some(emulator) = &self.emulator {
+            emulator.remove(id).await?;
+        }
+        Ok(dropped?)
     }
 
     /// Lets packets pass again.
     pub async fn remove(&self, id: &str) -> Result<Removed, Refused> {
         let mut held = self.held.lock().await;
         let peers = self.counters_of(id).await?;
-        self.filter.remove(id).await?;
+        self.end(id).await?;
         Ok(Removed {
             existed: held.faults.remove(id).is_some(),
             peers,
@@ -121,9 +168,9 @@ impl Faults {
         let mut counters = self.filter.counters().await?;
         let status = |(id, fault): (&String, &Fault)| FaultStatus {
             id: id.clone(),
-            percent: fault.percent,
+            action: fault.action.clone(),
             ttl_left_ms: left_ms(fault.until),
-            peers: counters.remove(id).unwrap_or_default(),
+            peers: or_uncounted(counters.remove(id).unwrap_or_default(), &fault.peers),
         };
         Ok(held.faults.iter().map(status).collect())
     }
@@ -140,7 +187,7 @@ impl Faults {
             if held.faults.get(&id).is_none_or(|fault| fault.generation != generation) {
                 return;
             }
-            if self.filter.remove(&id).await.is_ok() {
+            if self.end(&id).await.is_ok() {
                 held.faults.remove(&id);
                 return;
             }
@@ -168,12 +215,26 @@ fn check(id: &str, request: &FaultRequest) -> Result<(), Refused> {
             request.ttl_ms
         ));
     }
-    match request.percent {
-        Some(percent) if !(percent > 0.0 && percent < 100.0) => refuse(format!(
+    match &request.action {
+        Action::Discard { percent: Some(percent) } if !(*percent > 0.0 && *percent < 100.0) => refuse(format!(
             "`percent` must be more than 0 and less than 100, is {percent}; leave it out for all packets"
         )),
-        _ => Ok(()),
+        Action::Discard { .. } => Ok(()),
+        Action::Impair(impairment) => impairment.problem().map_or(Ok(()), refuse),
     }
+}
+
+/// What was counted; or the peers of a fault that nothing is counted of.
+fn or_uncounted(counted: Vec<PeerCount>, peers: &[Ipv4Addr]) -> Vec<PeerCount> {
+    if !counted.is_empty() {
+        return counted;
+    }
+    let uncounted = |address: &Ipv4Addr| PeerCount {
+        address: *address,
+        probes_seen: 0,
+        dropped: 0,
+    };
+    peers.iter().map(uncounted).collect()
 }
 
 fn left_ms(until: Instant) -> u64 {
@@ -186,9 +247,9 @@ fn left_ms(until: Instant) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
+    use crate::agent::netem::tests::MemoryEmulator;
+    use crate::agent::netem::{Impairment, Netem};
     use crate::agent::rules::tests::MemoryFilter;
 
     const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -196,7 +257,7 @@ mod tests {
     fn request(ttl_ms: u64) -> FaultRequest {
         FaultRequest {
             peers: vec![PEER],
-            percent: None,
+            action: Action::Discard { percent: None },
             ttl_ms,
         }
     }
@@ -270,7 +331,7 @@ mod tests {
             refused(
                 "1",
                 FaultRequest {
-                    percent: Some(100.0),
+                    action: Action::Discard { percent: Some(100.0) },
                     ..request(1)
                 }
             )
@@ -281,13 +342,76 @@ mod tests {
             refused(
                 "1",
                 FaultRequest {
-                    percent: Some(f64::NAN),
+                    action: Action::Discard {
+                        percent: Some(f64::NAN)
+                    },
                     ..request(1)
                 }
             )
             .await
             .contains("percent")
         );
+        assert!(faults.list().await.unwrap().is_empty());
+    }
+
+    fn corrupt(ttl_ms: u64) -> FaultRequest {
+        FaultRequest {
+            action: Action::Impair(Impairment::Corrupt { percent: 30.0 }),
+            ..request(ttl_ms)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_other_kind_takes_the_place_of_one_with_its_id() {
+        let (filter, emulator) = (MemoryFilter::shared(), MemoryEmulator::shared());
+        let faults = Faults::with_emulator(filter.clone(), emulator.clone());
+        faults.put("1", request(60_000)).await.unwrap();
+        let status = faults.put("1", corrupt(60_000)).await.unwrap();
+        assert_eq!(status.peers[0].address, PEER);
+        assert!(emulator.holds("1") && !filter.holds("1"));
+        faults.put("1", request(60_000)).await.unwrap();
+        assert!(filter.holds("1") && !emulator.holds("1"));
+        assert_eq!(faults.list().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_impaired_ends_by_itself_or_by_a_removal() {
+        let emulator = MemoryEmulator::shared();
+        let faults = Faults::with_emulator(MemoryFilter::shared(), emulator.clone());
+        faults.put("1", corrupt(50)).await.unwrap();
+        faults.put("2", corrupt(60_000)).await.unwrap();
+        let start = Instant::now();
+        while emulator.holds("1") {
+            assert!(start.elapsed() < Duration::from_secs(10), "the fault never ended");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(emulator.holds("2"));
+        assert!(faults.remove("2").await.unwrap().existed);
+        assert!(!emulator.holds("2"));
+    }
+
+    #[tokio::test]
+    async fn a_kernel_that_refuses_leaves_no_fault_behind() {
+        let faults = Faults::with_emulator(
+            MemoryFilter::shared(),
+            Arc::new(Netem::new(crate::agent::netem::tests::Recorder::without_netem())),
+        );
+        let error = faults.put("1", corrupt(60_000)).await.unwrap_err();
+        assert!(matches!(error, Refused::Netem(_)), "{error}");
+        assert!(faults.list().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_emulation_refuses_to_impair() {
+        let faults = Faults::new(MemoryFilter::shared());
+        let error = faults.put("1", corrupt(1)).await.unwrap_err().to_string();
+        assert!(error.contains("no network emulation"), "{error}");
+        let nonsense = FaultRequest {
+            action: Action::Impair(Impairment::Corrupt { percent: 100.0 }),
+            ..request(1)
+        };
+        let error = faults.put("1", nonsense).await.unwrap_err().to_string();
+        assert!(error.contains("`percent` of `corrupt`"), "{error}");
         assert!(faults.list().await.unwrap().is_empty());
     }
 }

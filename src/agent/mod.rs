@@ -5,8 +5,8 @@
 //! datagrams from other agents. Every fault it holds has a time-to-live that it enforces itself, and everything it has
 //! put into the kernel goes when it goes.
 //!
-//! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`faults`] are
-//! those in force, [`probe`] measures.
+//! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`netem`] its
+//! network emulation, [`faults`] are those in force, [`probe`] measures.
 //!
 //! Architecture invariant: the agent knows nothing of experiments, replicas or engines: only of addresses.
 
@@ -20,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub mod api;
 pub mod client;
 pub mod faults;
+pub mod netem;
 pub mod probe;
 pub mod rules;
 pub mod server;
@@ -38,6 +39,9 @@ pub enum AgentError {
          kernel with nf_tables"
     )]
     Filter(#[from] rules::FilterError),
+    /// The kernel's traffic control refused to let go of what an earlier agent left, or of the agent's own.
+    #[error(transparent)]
+    Netem(#[from] netem::NetemError),
     /// A socket could not be had.
     #[error("{what}: {source}")]
     Socket {
@@ -58,13 +62,16 @@ struct Arguments {
     #[arg(
         long,
         value_name = "ADDRESS",
-        required_unless_present = "hold",
-        conflicts_with = "hold"
+        required_unless_present_any = ["hold", "try_netem"],
+        conflicts_with_all = ["hold", "try_netem"]
     )]
     admit: Option<Ipv4Addr>,
     /// Hold the network namespace and do nothing else.
     #[arg(long)]
     hold: bool,
+    /// Say by the exit code whether this kernel has network emulation, and do nothing else.
+    #[arg(long, conflicts_with = "hold")]
+    try_netem: bool,
 }
 
 /// Runs the agent until it is told to end. `args` are what stands after `nightmail agent`.
@@ -83,6 +90,9 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
             };
         }
     };
+    if arguments.try_netem {
+        return netem::trial::main();
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -122,13 +132,17 @@ fn run(arguments: &Arguments) -> Result<(), AgentError> {
 
 async fn serve_until(admit: Ipv4Addr, end: &mut Ending) -> Result<(), AgentError> {
     let filter = Arc::new(rules::Nftables::install(admit, CONTROL_PORT, PROBE_PORT).await?);
-    let agent = server::Agent::bind(Ipv4Addr::UNSPECIFIED, filter.clone()).await?;
+    let netem = Arc::new(netem::Netem::install().await?);
+    let faults = faults::Faults::with_emulator(filter.clone(), netem.clone());
+    let agent = server::Agent::bind_with(Ipv4Addr::UNSPECIFIED, faults).await?;
     tokio::select! {
         () = agent.serve() => {}
         () = end.wait() => {}
     }
+    // The filter goes even where the emulation will not: its rules also guard the control interface.
+    let cleared = netem.clear().await;
     filter.uninstall().await?;
-    Ok(())
+    Ok(cleared?)
 }
 
 /// SIGTERM, or SIGINT from a terminal.

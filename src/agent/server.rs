@@ -31,8 +31,13 @@ struct State {
 type Written = Result<Bytes, (StatusCode, String)>;
 
 impl Agent {
-    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address.
+    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address, and has nothing but a packet filter.
     pub async fn bind(address: Ipv4Addr, filter: Arc<dyn PacketFilter>) -> Result<Self, AgentError> {
+        Self::bind_with(address, Faults::new(filter)).await
+    }
+
+    /// Listens there, and holds these faults.
+    pub async fn bind_with(address: Ipv4Addr, faults: Arc<Faults>) -> Result<Self, AgentError> {
         let socket = |what: &'static str, port: u16| {
             move |source| AgentError::Socket {
                 what: format!("listening on {what} {address}:{port}"),
@@ -48,10 +53,7 @@ impl Agent {
         let probes = Probes::bind(address, PROBE_PORT)
             .await
             .map_err(socket("UDP", PROBE_PORT))?;
-        let state = Arc::new(State {
-            faults: Faults::new(filter),
-            probes,
-        });
+        let state = Arc::new(State { faults, probes });
         Ok(Self {
             control,
             probe_connections,
@@ -121,6 +123,8 @@ async fn route(state: &State, asked: &Asked) -> Written {
             let counted = state.probes.wait(&count, &state.faults).await;
             json(&counted.map_err(|error| refused(error.into()))?)
         }
+        ("POST", ["probes", "trace"]) => json(&state.probes.trace(&read(asked)?).await),
+        ("POST", ["probes", "traced"]) => json(&state.probes.traced(&read(asked)?).await),
         ("POST", ["probes", "connect"]) => json(&state.probes.connect(&read(asked)?).await),
         _ => Err(unknown()),
     }
@@ -129,7 +133,7 @@ async fn route(state: &State, asked: &Asked) -> Written {
 fn refused(reason: Refused) -> (StatusCode, String) {
     let status = match reason {
         Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Filter(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Filter(_) | Refused::Netem(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, reason.to_string())
 }

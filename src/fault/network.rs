@@ -14,16 +14,16 @@ use tokio::time::{Instant, sleep};
 use super::measured::{Measured, ms, nothing_to_heal, receipt};
 use super::path::{Path, RuleCount, Station};
 use super::{FaultContext, FaultError, Problem, Receipt, sample, target};
-use crate::agent::api::FaultRequest;
+use crate::agent::api::{Action, FaultRequest};
 use crate::plan::{ReplicaId, Target};
 use crate::system::engine::RunningSystem;
 
-const FROM: &str = "from";
-const TO: &str = "to";
+pub(super) const FROM: &str = "from";
+pub(super) const TO: &str = "to";
 /// Datagrams that show a path open or cut. On a bridge none is lost by accident, and a heal tries again if one is.
 const DATAGRAMS: u32 = 5;
 /// The pause before another look.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is wrong with the two groups of a fault of packets.
 pub(super) fn problems(from: &[Target], to: &[Target]) -> Vec<Problem> {
@@ -110,13 +110,13 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
 }
 
 /// The agents and paths that a fault touches.
-struct Network {
-    paths: Vec<Path>,
+pub(super) struct Network {
+    pub paths: Vec<Path>,
     stations: BTreeMap<ReplicaId, Arc<Station>>,
 }
 
 impl Network {
-    fn between(
+    pub(super) fn between(
         system: &dyn RunningSystem,
         from: &[ReplicaId],
         to: &[ReplicaId],
@@ -153,7 +153,7 @@ impl Network {
         Ok(Self { paths, stations })
     }
 
-    fn replicas(&self) -> Vec<ReplicaId> {
+    pub(super) fn replicas(&self) -> Vec<ReplicaId> {
         self.stations.keys().cloned().collect()
     }
 
@@ -173,7 +173,8 @@ impl Network {
         let puts = self.receivers().into_values().map(async |(station, peers)| {
             let peers = peers.iter().map(|peer| peer.address).collect();
             let ttl_ms = ttl.as_millis().try_into().unwrap_or(u64::MAX);
-            let request = FaultRequest { peers, percent, ttl_ms };
+            let action = Action::Discard { percent };
+            let request = FaultRequest { peers, action, ttl_ms };
             station
                 .agent
                 .put_fault(fault, &request)
@@ -284,7 +285,7 @@ async fn see_healed(
 }
 
 /// Names other faults on the path, in either direction since a connection needs both.
-async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, FaultError> {
+pub(super) async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, FaultError> {
     let back = Path {
         from: path.to.clone(),
         to: path.from.clone(),
@@ -295,14 +296,14 @@ async fn held_by_others(path: &Path, fault: &str) -> Result<Option<String>, Faul
 }
 
 /// An agent that fell silent after the command is no error: the receipt stays unconfirmed.
-fn or_unmeasured(path: &Path, measured: Result<Measured, FaultError>) -> Measured {
+pub(super) fn or_unmeasured(path: &Path, measured: Result<Measured, FaultError>) -> Measured {
     measured.unwrap_or_else(|error| {
         let line = format!("{}: could not be measured: {error}", path.name());
         Measured::new(None, line)
     })
 }
 
-fn after(onset: Option<Duration>) -> String {
+pub(super) fn after(onset: Option<Duration>) -> String {
     onset.map_or_else(String::new, |onset| format!(" ({} after the command)", ms(onset)))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lab::{HARNESS, Lab, WITHIN, eventually, possible, spawn_agent, targets, wait_for};
 use nightmail::agent::CONTROL_PORT;
-use nightmail::agent::api::{CountRequest, FaultRequest, SendRequest};
+use nightmail::agent::api::{Action, CountRequest, FaultRequest, SendRequest};
 use nightmail::agent::client::Client;
 use nightmail::fault::loss::Loss;
 use nightmail::fault::partition::Partition;
@@ -218,7 +218,7 @@ async fn a_client_that_is_to_be_killed() {
     let client = Client::new(agent.parse().unwrap());
     let request = FaultRequest {
         peers: vec![peer],
-        percent: None,
+        action: Action::Discard { percent: None },
         ttl_ms: 1_500,
     };
     client.put_fault("1", &request).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_fault_put_again_is_replaced() {
     let agent = lab.agents[1].client();
     let from = |index: usize| FaultRequest {
         peers: vec![lab.agents[index - 1].address],
-        percent: None,
+        action: Action::Discard { percent: None },
         ttl_ms: 60_000,
     };
     agent.put_fault("1", &from(1)).await.unwrap();
@@ -362,7 +362,7 @@ async fn nothing_is_left_in_the_kernel_when_the_agent_ends() {
     let mut lab = Lab::new(2).await;
     let elsewhere = FaultRequest {
         peers: vec![Ipv4Addr::new(10, 78, 0, 99)],
-        percent: Some(50.0),
+        action: Action::Discard { percent: Some(50.0) },
         ttl_ms: 60_000,
     };
     for (agent, signal) in lab.agents.iter_mut().zip([Signal::SIGTERM, Signal::SIGKILL]) {
@@ -387,7 +387,7 @@ async fn nonsense_is_refused_with_a_reason() {
     let agent = lab.agents[0].client();
     let request = FaultRequest {
         peers: Vec::new(),
-        percent: None,
+        action: Action::Discard { percent: None },
         ttl_ms: 1_000,
     };
     assert!(
@@ -400,7 +400,7 @@ async fn nonsense_is_refused_with_a_reason() {
     );
     let request = FaultRequest {
         peers: vec![HARNESS],
-        percent: None,
+        action: Action::Discard { percent: None },
         ttl_ms: 1_000,
     };
     assert!(agent.put_fault("../1", &request).await.is_err());

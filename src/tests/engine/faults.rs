@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightmail::agent::api::{CountRequest, FaultRequest, SendRequest};
+use nightmail::agent::api::{Action, CountRequest, FaultRequest, SendRequest};
 use nightmail::agent::client::Client;
 use nightmail::fault::kill::Kill;
 use nightmail::fault::loss::Loss;
@@ -301,7 +301,7 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
     let address = system.replica(&replica("front", 1)).unwrap().address;
     let other = FaultRequest {
         peers: vec![address],
-        percent: None,
+        action: Action::Discard { percent: None },
         ttl_ms: 60_000,
     };
     agent(&system, "back").put_fault("other", &other).await.unwrap();
