@@ -8,7 +8,8 @@
 //! # Adding a fault
 //!
 //! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
-//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets.
+//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets
+//!    that the packet filter drops, [`packet_duplicate`] for one that network emulation makes.
 //! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
 //!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
 //!
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Target;
 use crate::system::engine::{EngineError, RunningSystem};
 
+mod impaired;
 mod measured;
 mod network;
 mod path;
@@ -33,8 +35,12 @@ mod sample;
 mod target;
 #[cfg(test)]
 mod test_double;
+mod trace;
 
 pub use target::Acted;
+
+/// What the keys of the faults begin with that need the kernel's network emulation.
+pub const EMULATED_PREFIX: &str = "packet-";
 
 /// Declares the faults: a module and a variant of [`FaultSpec`] for each, tagged in YAML by the key given.
 macro_rules! faults {
@@ -88,6 +94,10 @@ faults! {
     Pause(pause::Pause) = "pause",
     Partition(partition::Partition) = "partition",
     Loss(loss::Loss) = "loss",
+    PacketLatency(packet_latency::PacketLatency) = "packet-latency",
+    PacketDuplicate(packet_duplicate::PacketDuplicate) = "packet-duplicate",
+    PacketReorder(packet_reorder::PacketReorder) = "packet-reorder",
+    PacketCorrupt(packet_corrupt::PacketCorrupt) = "packet-corrupt",
 }
 
 /// The behaviour of a fault.
@@ -100,6 +110,11 @@ pub trait Fault: Send + Sync {
     /// Whether the engine must put an agent with the right to filter packets beside the targets.
     fn needs_agent(&self) -> bool;
 
+    /// What it takes of the kernel's network emulation; none if it does without.
+    fn emulated(&self) -> Option<Emulated> {
+        None
+    }
+
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
 
@@ -111,6 +126,18 @@ pub trait Fault: Send + Sync {
 
     /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// What a fault takes of the kernel's network emulation (netem), which not every kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emulated {
+    /// What is done to packets, such as `delay`: of two faults that do the same to packets from one replica to another, only
+    /// one can be in force.
+    pub does: &'static str,
+    /// Whether to packets in both directions between its two groups.
+    pub both_ways: bool,
+    /// What to use where the kernel has none; none if nothing else here does it.
+    pub instead: Option<&'static str>,
 }
 
 /// Something wrong with the parameters of a fault.
@@ -296,6 +323,8 @@ mod tests {
     fn every_fault_is_written_under_its_key() {
         let written = serde_json::to_value(loss(30.0)).unwrap();
         assert_eq!(written["loss"]["both-ways"], false);
-        assert_eq!(NAMES, ["kill", "stop", "pause", "partition", "loss"]);
+        let names = ["kill", "stop", "pause", "partition", "loss"];
+        assert_eq!(NAMES[..names.len()], names);
+        assert!(NAMES.contains(&"packet-latency"));
     }
 }
