@@ -22,6 +22,7 @@ pub mod event;
 pub mod experiment;
 pub mod fault;
 pub mod history;
+pub mod kernel;
 pub mod link;
 pub mod plan;
 pub mod reaper;

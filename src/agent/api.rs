@@ -7,6 +7,8 @@
 //! | `GET /nightmail/faults` | list of [`FaultStatus`] | those in force, with what they have met |
 //! | `POST /nightmail/probes/send` [`SendRequest`] | [`Sent`] | sends probe datagrams to another agent |
 //! | `POST /nightmail/probes/count` [`CountRequest`] | [`Counted`] | how many of a nonce have arrived here |
+//! | `POST /nightmail/probes/trace` [`TraceRequest`] | [`Sent`] | sends datagrams with numbers and times to another agent |
+//! | `POST /nightmail/probes/traced` [`TracedRequest`] | [`Traced`] | which of a nonce have arrived here, and how late |
 //! | `POST /nightmail/probes/connect` [`ConnectRequest`] | [`Connected`] | tries a fresh connection to another agent, past any link |
 //! | `POST /nightmail/probes/exchange` [`ExchangeRequest`] | [`Exchanged`] | exchanges bytes with another agent, the way the replica's connections go |
 //!
@@ -16,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::netem::Impairment;
 use crate::link::chain::{Direction, Per};
 use crate::link::toxic::Kind;
 
@@ -52,6 +55,8 @@ pub enum Action {
         /// The share of packets dropped, chosen at random packet by packet; absent means all.
         percent: Option<f64>,
     },
+    /// Packets that go out to the peers are delayed, duplicated, reordered or corrupted.
+    Impair(Impairment),
     /// Connections that the replica opens to the peers are refused, and those that it has are ended.
     Refuse,
     /// Connections that the replica opens to the peers, and has, go through a toxic.
@@ -140,6 +145,53 @@ pub struct SendRequest {
 pub struct Sent {
     /// How many.
     pub datagrams: u32,
+}
+
+/// Send datagrams that carry their number and the time at which each was sent, in small bursts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// Tells this measurement from all others.
+    pub nonce: u64,
+    /// The other agent.
+    pub to: Ipv4Addr,
+    /// The number of the first of them.
+    pub first: u32,
+    /// How many.
+    pub datagrams: u32,
+}
+
+/// Say which datagrams of a nonce have arrived, as soon as so many different ones have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracedRequest {
+    /// The measurement.
+    pub nonce: u64,
+    /// The other agent.
+    pub from: Ipv4Addr,
+    /// Leave out so many arrivals, which are known already.
+    pub skip: u32,
+    /// Answer at once when so many different ones have arrived.
+    pub datagrams: u32,
+    /// Answer after so long in any case.
+    pub wait_ms: u64,
+}
+
+/// What has arrived of a nonce.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// Every arrival but those left out, in their order; a datagram that came twice is there twice.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// A datagram that arrived unharmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Its number.
+    pub number: u32,
+    /// From before it was handed to the kernel until it came to the receiver's, by the clock that all network namespaces of
+    /// a machine share.
+    pub transit_us: i64,
 }
 
 /// Say how many datagrams of a nonce have arrived, as soon as that is known.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::{
     ConnectRequest, Connected, CountRequest, Counted, ExchangeRequest, Exchanged, FaultRequest, FaultStatus, PREFIX,
-    Removed, SendRequest, Sent,
+    Removed, SendRequest, Sent, TraceRequest, Traced, TracedRequest,
 };
 use crate::control::client::Client as Control;
 pub use crate::control::client::ClientError;
@@ -50,6 +50,16 @@ impl Client {
     /// Counts probe datagrams that have arrived.
     pub async fn count(&self, request: &CountRequest) -> Result<Counted, ClientError> {
         self.ask(Method::POST, "/probes/count", Some(request)).await
+    }
+
+    /// Sends datagrams with numbers and times to another agent.
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Sent, ClientError> {
+        self.ask(Method::POST, "/probes/trace", Some(request)).await
+    }
+
+    /// Says which of them have arrived.
+    pub async fn traced(&self, request: &TracedRequest) -> Result<Traced, ClientError> {
+        self.ask(Method::POST, "/probes/traced", Some(request)).await
     }
 
     /// Tries a connection to another agent.

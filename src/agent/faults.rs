@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::api::{Action, FaultRequest, FaultStatus, PEERS_MAX, PeerCount, Removed, Spoil, TTL_MAX_MS};
 use super::links::Links;
+use super::netem::{Emulator, NetemError};
 use super::rules::{Discard, FilterError, PacketFilter};
 
 /// The most faults in force at once.
@@ -26,12 +27,16 @@ pub enum Refused {
     /// The filter would not.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// Network emulation would not.
+    #[error(transparent)]
+    Netem(#[from] NetemError),
 }
 
 /// The faults in force.
 pub struct Faults {
     filter: Arc<dyn PacketFilter>,
     links: Arc<Links>,
+    emulator: Option<Arc<dyn Emulator>>,
     held: Mutex<Held>,
 }
 
@@ -56,11 +61,21 @@ impl Drop for Fault {
 }
 
 impl Faults {
-    /// None yet.
+    /// None yet. Those that impair packets are refused.
     pub fn new(filter: Arc<dyn PacketFilter>, links: Arc<Links>) -> Arc<Self> {
+        Self::of(filter, links, None)
+    }
+
+    /// None yet, of any kind.
+    pub fn with_emulator(filter: Arc<dyn PacketFilter>, links: Arc<Links>, emulator: Arc<dyn Emulator>) -> Arc<Self> {
+        Self::of(filter, links, Some(emulator))
+    }
+
+    fn of(filter: Arc<dyn PacketFilter>, links: Arc<Links>, emulator: Option<Arc<dyn Emulator>>) -> Arc<Self> {
         Arc::new(Self {
             filter,
             links,
+            emulator,
             held: Mutex::default(),
         })
     }
@@ -75,7 +90,7 @@ impl Faults {
             )));
         }
         if let Some(before) = held.faults.get(id)
-            && is_spoil(&before.request) != is_spoil(&request)
+            && enforcer(&before.request) != enforcer(&request)
         {
             return Err(Refused::Request(format!("fault {id} is of another kind; end it first")));
         }
@@ -120,6 +135,10 @@ impl Faults {
                 };
                 Ok(self.filter.put(id, &discard).await?)
             }
+            Action::Impair(impairment) => match &self.emulator {
+                Some(emulator) => Ok(emulator.put(id, &peers, impairment).await?),
+                None => Err(Refused::Request("this agent has no network emulation".to_owned())),
+            },
             Action::Refuse => {
                 self.filter.refuse(id, &peers).await?;
                 self.links.close_connections(&peers);
@@ -136,10 +155,19 @@ impl Faults {
     }
 
     /// What a fault of a link had met, if there was one: packets are counted by the filter, as long as the rule stands.
-    async fn end(&self, id: &str, request: &FaultRequest) -> Result<Option<Vec<PeerCount>>, FilterError> {
+    async fn end(&self, id: &str, request: &FaultRequest) -> Result<Option<Vec<PeerCount>>, Refused> {
         match request.action {
+            Action::Impair(_) => {
+                if let Some(emulator) = &self.emulator {
+                    emulator.remove(id).await?;
+                }
+                Ok(None)
+            }
             Action::Spoil(_) => Ok(Some(self.links.restore(&toxic_name(id), &request.peers).await)),
-            Action::Discard { .. } | Action::Refuse => self.filter.remove(id).await.map(|()| None),
+            Action::Discard { .. } | Action::Refuse => {
+                self.filter.remove(id).await?;
+                Ok(None)
+            }
         }
     }
 
@@ -147,6 +175,7 @@ impl Faults {
     async fn met(&self, id: &str, request: &FaultRequest) -> Result<Vec<PeerCount>, FilterError> {
         match request.action {
             Action::Spoil(_) => Ok(self.links.counts(&toxic_name(id))),
+            Action::Impair(_) => Ok(uncounted(&request.peers)),
             Action::Discard { .. } | Action::Refuse => self.counters_of(id).await,
         }
     }
@@ -182,6 +211,7 @@ impl Faults {
             ttl_left_ms: left_ms(fault.until),
             peers: match fault.request.action {
                 Action::Spoil(_) => self.links.counts(&toxic_name(id)),
+                Action::Impair(_) => uncounted(&fault.request.peers),
                 _ => counters.remove(id).unwrap_or_default(),
             },
         };
@@ -234,6 +264,7 @@ fn check(id: &str, request: &FaultRequest) -> Result<(), Refused> {
             "`percent` must be more than 0 and less than 100, is {percent}; leave it out for all packets"
         )),
         Action::Spoil(spoil) => check_spoil(spoil),
+        Action::Impair(impairment) => impairment.problem().map_or(Ok(()), refuse),
         Action::Discard { .. } | Action::Refuse => Ok(()),
     }
 }
@@ -251,8 +282,25 @@ fn check_spoil(spoil: &Spoil) -> Result<(), Refused> {
     }
 }
 
-fn is_spoil(request: &FaultRequest) -> bool {
-    matches!(request.action, Action::Spoil(_))
+/// Who puts a fault in force. One cannot replace what another holds.
+#[derive(PartialEq)]
+enum Enforcer {
+    Filter,
+    Emulator,
+    Links,
+}
+
+fn enforcer(request: &FaultRequest) -> Enforcer {
+    match request.action {
+        Action::Discard { .. } | Action::Refuse => Enforcer::Filter,
+        Action::Impair(_) => Enforcer::Emulator,
+        Action::Spoil(_) => Enforcer::Links,
+    }
+}
+
+/// Of packets that are impaired nothing is counted.
+fn uncounted(peers: &[std::net::Ipv4Addr]) -> Vec<PeerCount> {
+    peers.iter().copied().map(PeerCount::none).collect()
 }
 
 /// Under this name a fault's toxic is seen on its links.
@@ -273,6 +321,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::agent::netem::tests::{MemoryEmulator, Recorder};
+    use crate::agent::netem::{Impairment, Netem};
     use crate::agent::rules::tests::MemoryFilter;
 
     const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -378,6 +428,69 @@ mod tests {
             .await
             .contains("percent")
         );
+        assert!(faults.list().await.unwrap().is_empty());
+    }
+
+    fn corrupt(ttl_ms: u64) -> FaultRequest {
+        FaultRequest {
+            action: Action::Impair(Impairment::Corrupt { percent: 30.0 }),
+            ..request(ttl_ms)
+        }
+    }
+
+    fn emulating(emulator: Arc<dyn Emulator>) -> Arc<Faults> {
+        Faults::with_emulator(MemoryFilter::shared(), Links::new(&[], 1).unwrap(), emulator)
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_another_kind_does_not_take_the_place_of_one_with_its_id() {
+        let emulator = MemoryEmulator::shared();
+        let faults = emulating(emulator.clone());
+        faults.put("1", request(60_000)).await.unwrap();
+        let error = faults.put("1", corrupt(60_000)).await.unwrap_err().to_string();
+        assert!(error.contains("of another kind"), "{error}");
+        assert!(!emulator.holds("1"));
+        assert!(faults.remove("1").await.unwrap().existed);
+        let status = faults.put("1", corrupt(60_000)).await.unwrap();
+        assert_eq!(status.peers[0].address, PEER);
+        assert!(emulator.holds("1"));
+    }
+
+    #[tokio::test]
+    async fn what_is_impaired_ends_by_itself_or_by_a_removal() {
+        let emulator = MemoryEmulator::shared();
+        let faults = emulating(emulator.clone());
+        faults.put("1", corrupt(50)).await.unwrap();
+        faults.put("2", corrupt(60_000)).await.unwrap();
+        let start = Instant::now();
+        while emulator.holds("1") {
+            assert!(start.elapsed() < Duration::from_secs(10), "the fault never ended");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(emulator.holds("2"));
+        assert!(faults.remove("2").await.unwrap().existed);
+        assert!(!emulator.holds("2"));
+    }
+
+    #[tokio::test]
+    async fn a_kernel_that_refuses_leaves_no_fault_behind() {
+        let faults = emulating(Arc::new(Netem::new(Recorder::without_netem())));
+        let error = faults.put("1", corrupt(60_000)).await.unwrap_err();
+        assert!(matches!(error, Refused::Netem(_)), "{error}");
+        assert!(faults.list().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_emulation_refuses_to_impair() {
+        let faults = faults(MemoryFilter::shared());
+        let error = faults.put("1", corrupt(1)).await.unwrap_err().to_string();
+        assert!(error.contains("no network emulation"), "{error}");
+        let nonsense = FaultRequest {
+            action: Action::Impair(Impairment::Corrupt { percent: 100.0 }),
+            ..request(1)
+        };
+        let error = faults.put("1", nonsense).await.unwrap_err().to_string();
+        assert!(error.contains("`percent` of `corrupt`"), "{error}");
         assert!(faults.list().await.unwrap().is_empty());
     }
 }

@@ -6,8 +6,9 @@
 //! datagrams from other agents. Every fault it holds has a time-to-live that it enforces itself, and everything it has
 //! put into the kernel goes when it goes.
 //!
-//! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`faults`] are
-//! those in force, [`links`] carry the replica's connections; [`probe`] measures by datagrams, `exchange` by connections.
+//! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`netem`] its
+//! network emulation, [`faults`] are those in force, [`links`] carry the replica's connections; [`probe`] measures by
+//! datagrams, `exchange` by connections.
 //!
 //! Architecture invariant: the agent knows nothing of experiments, replicas or engines: only of addresses.
 
@@ -24,6 +25,7 @@ pub mod client;
 pub(crate) mod exchange;
 pub mod faults;
 pub mod links;
+pub mod netem;
 pub mod probe;
 pub mod rules;
 pub mod server;
@@ -44,6 +46,9 @@ pub enum AgentError {
          kernel with nf_tables"
     )]
     Filter(#[from] rules::FilterError),
+    /// The kernel's traffic control refused to let go of what an earlier agent left, or of the agent's own.
+    #[error(transparent)]
+    Netem(#[from] netem::NetemError),
     /// A socket could not be had.
     #[error("{what}: {source}")]
     Socket {
@@ -64,8 +69,8 @@ struct Arguments {
     #[arg(
         long,
         value_name = "ADDRESS",
-        required_unless_present = "hold",
-        conflicts_with = "hold"
+        required_unless_present_any = ["hold", "try_netem"],
+        conflicts_with_all = ["hold", "try_netem"]
     )]
     admit: Option<Ipv4Addr>,
     /// Hold the network namespace and do nothing else.
@@ -77,6 +82,9 @@ struct Arguments {
     /// Fixes every draw of the links.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Say by the exit code whether this kernel has network emulation, and do nothing else.
+    #[arg(long, conflicts_with = "hold")]
+    try_netem: bool,
 }
 
 /// Runs the agent until it is told to end. `args` are what stands after `nightmail agent`.
@@ -95,6 +103,9 @@ pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
             };
         }
     };
+    if arguments.try_netem {
+        return netem::trial::main();
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -135,6 +146,7 @@ fn run(arguments: &Arguments) -> Result<(), AgentError> {
 async fn serve_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -> Result<(), AgentError> {
     let filter = Arc::new(rules::Nftables::install(admit, CONTROL_PORT, PROBE_PORT).await?);
     let socket = |what: String| move |source| AgentError::Socket { what, source };
+    let netem = Arc::new(netem::Netem::install().await?);
     let links = links::Links::new(&arguments.link, arguments.seed).map_err(socket("starting the links".to_owned()))?;
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, LINK_PORT));
     let handed_over = TcpListener::bind(local)
@@ -144,15 +156,18 @@ async fn serve_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -
         let peers: Vec<Ipv4Addr> = arguments.link.iter().map(|peer| peer.address).collect();
         filter.redirect(&peers, LINK_PORT).await?;
     }
+    let faults = faults::Faults::with_emulator(filter.clone(), links.clone(), netem.clone());
     // Last: whoever finds the control interface open finds the links in place.
-    let agent = server::Agent::bind(Ipv4Addr::UNSPECIFIED, filter.clone(), links.clone()).await?;
+    let agent = server::Agent::bind_with(Ipv4Addr::UNSPECIFIED, faults, links.clone()).await?;
     tokio::select! {
         () = agent.serve() => {}
         () = links.serve(&handed_over) => {}
         () = end.wait() => {}
     }
+    // The filter goes even where the emulation will not: its rules also guard the control interface.
+    let cleared = netem.clear().await;
     filter.uninstall().await?;
-    Ok(())
+    Ok(cleared?)
 }
 
 /// SIGTERM, or SIGINT from a terminal.

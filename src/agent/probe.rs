@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,12 @@ use super::faults::Faults;
 use super::links::MARK;
 use super::rules::FilterError;
 
+mod taking;
+mod trace;
+
+use taking::Taken;
+use trace::Traces;
+
 /// First bytes of a probe datagram; the nonce follows, most significant byte first.
 const MAGIC: &[u8; 16] = b"nightmail probe\0";
 const LENGTH: usize = MAGIC.len() + size_of::<u64>();
@@ -34,6 +40,7 @@ pub struct Probes {
     socket: UdpSocket,
     port: u16,
     arrivals: Mutex<Arrivals>,
+    traces: Mutex<Traces>,
     arrived: Notify,
 }
 
@@ -65,10 +72,12 @@ impl Probes {
     /// Listens on that address.
     pub async fn bind(address: Ipv4Addr, port: u16) -> io::Result<Self> {
         let socket = UdpSocket::bind((address, port)).await?;
+        taking::prepare(&socket)?;
         Ok(Self {
             socket,
             port,
             arrivals: Mutex::default(),
+            traces: Mutex::default(),
             arrived: Notify::new(),
         })
     }
@@ -86,16 +95,25 @@ impl Probes {
     /// Counts all that waits in the socket's buffer.
     fn drain(&self) {
         // One byte more than is looked at, so that longer datagrams are told from ours.
-        let mut datagram = [0; LENGTH + 1];
+        let mut datagram = [0; trace::LENGTH + 1];
         let mut some = false;
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok((length, from)) = self.socket.try_recv_from(&mut datagram) {
-            if let (Some(nonce), IpAddr::V4(from)) = (nonce_of(&datagram[..length]), from.ip()) {
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(taken) = taking::take(&self.socket, &mut datagram) {
+            let Taken {
+                length,
+                from,
+                arrived_ns,
+            } = taken;
+            if let Some(nonce) = nonce_of(&datagram[..length]) {
                 arrivals.add(nonce, from);
+                some = true;
+            } else if let Some((nonce, arrival)) = trace::read(&datagram[..length], arrived_ns) {
+                traces.add(nonce, from, arrival);
                 some = true;
             }
         }
-        drop(arrivals);
+        drop((arrivals, traces));
         if some {
             self.arrived.notify_waiters();
         }

@@ -34,8 +34,13 @@ struct State {
 type Written = Result<Bytes, (StatusCode, String)>;
 
 impl Agent {
-    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address.
+    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address, and has no network emulation.
     pub async fn bind(address: Ipv4Addr, filter: Arc<dyn PacketFilter>, links: Arc<Links>) -> Result<Self, AgentError> {
+        Self::bind_with(address, Faults::new(filter, links.clone()), links).await
+    }
+
+    /// Listens there, and holds these faults.
+    pub async fn bind_with(address: Ipv4Addr, faults: Arc<Faults>, links: Arc<Links>) -> Result<Self, AgentError> {
         let socket = |what: &'static str, port: u16| {
             move |source| AgentError::Socket {
                 what: format!("listening on {what} {address}:{port}"),
@@ -51,11 +56,7 @@ impl Agent {
         let probes = Probes::bind(address, PROBE_PORT)
             .await
             .map_err(socket("UDP", PROBE_PORT))?;
-        let state = Arc::new(State {
-            faults: Faults::new(filter, links.clone()),
-            links,
-            probes,
-        });
+        let state = Arc::new(State { faults, links, probes });
         Ok(Self {
             control,
             probe_connections,
@@ -125,6 +126,8 @@ async fn route(state: &State, asked: &Asked) -> Written {
             let counted = state.probes.wait(&count, &state.faults).await;
             json(&counted.map_err(|error| refused(error.into()))?)
         }
+        ("POST", ["probes", "trace"]) => json(&state.probes.trace(&read(asked)?).await),
+        ("POST", ["probes", "traced"]) => json(&state.probes.traced(&read(asked)?).await),
         ("POST", ["probes", "connect"]) => json(&state.probes.connect(&read(asked)?).await),
         ("POST", ["probes", "exchange"]) => {
             let request: ExchangeRequest = read(asked)?;
@@ -138,7 +141,7 @@ async fn route(state: &State, asked: &Asked) -> Written {
 fn refused(reason: Refused) -> (StatusCode, String) {
     let status = match reason {
         Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Filter(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Filter(_) | Refused::Netem(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, reason.to_string())
 }

@@ -9,6 +9,7 @@ use super::args::{RunArgs, SelectArgs};
 use super::exit;
 use crate::event::{Entry, Events};
 use crate::experiment::{self, Overrides};
+use crate::kernel::Capabilities;
 use crate::plan::Plan;
 use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::RunFolder;
@@ -63,7 +64,7 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
     let mut plans = Vec::new();
     let mut invalid = 0;
     for file in &files {
-        match experiment::load(file, &overrides) {
+        match experiment::load(file, &overrides, &Capabilities::here()) {
             Ok(plan) => plans.push(plan),
             Err(error) => {
                 eprintln!("{error}");

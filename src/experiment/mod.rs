@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Architecture invariant: everything here is pure but for reading files and the environment. No container, no socket, no
-//! clock. Whatever can be wrong with an experiment is found here, all of it at once, before anything starts.
+//! clock; what the kernel can do is given. Whatever can be wrong with an experiment is found here, all of it at once, before anything starts.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::kernel::Capabilities;
 use crate::plan::{ExperimentInfo, Plan};
 use crate::redact::Redactor;
 use crate::yaml::Document;
@@ -45,20 +46,30 @@ pub struct Overrides {
     pub defects: Vec<String>,
 }
 
-/// Reads an experiment and everything it refers to, and fixes every choice. Nothing is started.
-pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
-    from_document(Document::load(path)?, overrides)
+/// Reads an experiment and everything it refers to, and fixes every choice, for a kernel that can do so much. Nothing is
+/// started.
+pub fn load(path: &Path, overrides: &Overrides, capabilities: &Capabilities) -> Result<Plan, Diagnostics> {
+    from_document(Document::load(path)?, overrides, capabilities)
 }
 
-fn from_document(mut document: Document, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+fn from_document(
+    mut document: Document,
+    overrides: &Overrides,
+    capabilities: &Capabilities,
+) -> Result<Plan, Diagnostics> {
     refuse_other_files(&document)?;
     let configuration = configuration::substitute(&mut document, overrides).map_err(all)?;
     // A value in the wrong place would stand in the message about it.
     let redactor = Redactor::new(configuration.secrets.iter().cloned());
-    plan(&document, &configuration, overrides).map_err(|found| found.map(|text| redactor.text(&text)))
+    plan(&document, &configuration, overrides, capabilities).map_err(|found| found.map(|text| redactor.text(&text)))
 }
 
-fn plan(document: &Document, configuration: &Substituted, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+fn plan(
+    document: &Document,
+    configuration: &Substituted,
+    overrides: &Overrides,
+    capabilities: &Capabilities,
+) -> Result<Plan, Diagnostics> {
     let experiment: spec::Experiment = crate::yaml::read::read(document, spec::MISSING).map_err(all)?;
     let system = SystemUnderTest::load(&locate::system(document, &experiment.system)?)?;
     let input = resolve::Input {
@@ -68,6 +79,7 @@ fn plan(document: &Document, configuration: &Substituted, overrides: &Overrides)
         configuration: &configuration.values,
         secrets: &configuration.secrets,
         defects: &overrides.defects,
+        capabilities,
         seed: overrides
             .seed
             .unwrap_or_else(|| rand::rng().random_range(1..=9_999_999)),

@@ -8,8 +8,9 @@
 //! # Adding a fault
 //!
 //! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
-//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets; a
-//!    fault of links declares its parameters by `link_fault!` and implements `LinkFault` instead, as [`latency`] does.
+//!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets
+//!    that the packet filter drops, [`packet_duplicate`] for one that network emulation makes; a fault of links declares
+//!    its parameters by `link_fault!` and implements `LinkFault` instead, as [`latency`] does.
 //! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
 //!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
 //!
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Target, ToxiproxyPlan};
 use crate::system::engine::{EngineError, RunningSystem};
 
+mod impaired;
 mod link;
 mod measured;
 mod network;
@@ -38,8 +40,12 @@ mod target;
 #[cfg(test)]
 mod test_double;
 mod toxiproxy;
+mod trace;
 
 pub use target::Acted;
+
+/// What the keys of the faults begin with that need the kernel's network emulation.
+pub const EMULATED_PREFIX: &str = "packet-";
 
 /// Declares the faults: a module and a variant of [`FaultSpec`] for each, tagged in YAML by the key given.
 macro_rules! faults {
@@ -104,6 +110,10 @@ faults! {
     Corrupt(corrupt::Corrupt) = "corrupt",
     Stall(stall::Stall) = "stall",
     LinkDown(link_down::LinkDown) = "link-down",
+    PacketLatency(packet_latency::PacketLatency) = "packet-latency",
+    PacketDuplicate(packet_duplicate::PacketDuplicate) = "packet-duplicate",
+    PacketReorder(packet_reorder::PacketReorder) = "packet-reorder",
+    PacketCorrupt(packet_corrupt::PacketCorrupt) = "packet-corrupt",
 }
 
 /// The behaviour of a fault.
@@ -126,6 +136,11 @@ pub trait Fault: Send + Sync {
         None
     }
 
+    /// What it takes of the kernel's network emulation; none if it does without.
+    fn emulated(&self) -> Option<Emulated> {
+        None
+    }
+
     /// One line for the blast radius, such as `SIGKILL to postage-worker-1`.
     fn describe(&self) -> String;
 
@@ -137,6 +152,18 @@ pub trait Fault: Send + Sync {
 
     /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// What a fault takes of the kernel's network emulation (netem), which not every kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emulated {
+    /// What is done to packets, such as `delay`: of two faults that do the same to packets from one replica to another, only
+    /// one can be in force.
+    pub does: &'static str,
+    /// Whether to packets in both directions between its two groups.
+    pub both_ways: bool,
+    /// What to use where the kernel has none; none if nothing else here does it.
+    pub instead: Option<&'static str>,
 }
 
 /// Something wrong with the parameters of a fault.
@@ -333,6 +360,8 @@ mod tests {
     fn every_fault_is_written_under_its_key() {
         let written = serde_json::to_value(loss(30.0)).unwrap();
         assert_eq!(written["loss"]["both-ways"], false);
-        assert_eq!(NAMES[..5], ["kill", "stop", "pause", "partition", "loss"]);
+        let names = ["kill", "stop", "pause", "partition", "loss"];
+        assert_eq!(NAMES[..names.len()], names);
+        assert!(NAMES.contains(&"packet-latency"));
     }
 }

@@ -18,12 +18,12 @@ use crate::agent::api::{Action, FaultRequest};
 use crate::plan::{ReplicaId, Target};
 use crate::system::engine::RunningSystem;
 
-const FROM: &str = "from";
-const TO: &str = "to";
+pub(super) const FROM: &str = "from";
+pub(super) const TO: &str = "to";
 /// Datagrams that show a path open or cut. On a bridge none is lost by accident, and a heal tries again if one is.
 const DATAGRAMS: u32 = 5;
 /// The pause before another look.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is wrong with the two groups of a fault of packets.
 pub(super) fn problems(from: &[Target], to: &[Target]) -> Vec<Problem> {
@@ -107,13 +107,13 @@ pub(super) async fn heal(context: &FaultContext, both_ways: bool, percent: Optio
 }
 
 /// The agents and paths that a fault touches.
-struct Network {
-    paths: Vec<Path>,
+pub(super) struct Network {
+    pub paths: Vec<Path>,
     stations: BTreeMap<ReplicaId, Arc<Station>>,
 }
 
 impl Network {
-    fn between(
+    pub(super) fn between(
         system: &dyn RunningSystem,
         from: &[ReplicaId],
         to: &[ReplicaId],
@@ -145,7 +145,7 @@ impl Network {
         Ok(Self { paths, stations })
     }
 
-    fn replicas(&self) -> Vec<ReplicaId> {
+    pub(super) fn replicas(&self) -> Vec<ReplicaId> {
         self.stations.keys().cloned().collect()
     }
 
@@ -165,11 +165,8 @@ impl Network {
         let puts = self.receivers().into_values().map(async |(station, peers)| {
             let peers = peers.iter().map(|peer| peer.address).collect();
             let ttl_ms = ttl.as_millis().try_into().unwrap_or(u64::MAX);
-            let request = FaultRequest {
-                peers,
-                action: Action::Discard { percent },
-                ttl_ms,
-            };
+            let action = Action::Discard { percent };
+            let request = FaultRequest { peers, action, ttl_ms };
             station
                 .agent
                 .put_fault(fault, &request)

@@ -15,17 +15,21 @@ pub(super) fn datagrams_for(percent: f64) -> u32 {
 /// Whether `lost` of `sent` fits the share: neither so few nor so many come about by chance, and the sample was large
 /// enough that none and all would not have.
 pub(super) fn fits(lost: u32, sent: u32, percent: f64) -> bool {
-    let share = percent / 100.0;
-    let tail = |from: u32, to: u32| {
+    fits_between(lost, sent, percent, percent)
+}
+
+/// Likewise, where the share is known to lie between two bounds.
+pub(super) fn fits_between(hit: u32, of: u32, least_percent: f64, most_percent: f64) -> bool {
+    let tail = |percent: f64, from: u32, to: u32| {
         (from..=to)
-            .map(|count| ln_probability(count, sent, share).exp())
+            .map(|count| ln_probability(count, of, percent / 100.0).exp())
             .sum::<f64>()
     };
-    lost <= sent
-        && tail(0, 0) < CHANCE
-        && tail(sent, sent) < CHANCE
-        && tail(0, lost) >= CHANCE
-        && tail(lost, sent) >= CHANCE
+    hit <= of
+        && tail(least_percent, 0, 0) < CHANCE
+        && tail(most_percent, of, of) < CHANCE
+        && tail(least_percent, 0, hit) >= CHANCE
+        && tail(most_percent, hit, of) >= CHANCE
 }
 
 /// The binomial distribution, as a logarithm.
@@ -83,6 +87,15 @@ mod tests {
     fn too_small_a_sample_never_fits() {
         assert!(!fits(3, 10, 30.0));
         assert!(!fits(0, 0, 30.0));
+    }
+
+    #[test]
+    fn a_share_between_bounds_may_be_anywhere_between_them() {
+        for hit in [60, 80, 100] {
+            assert!(fits_between(hit, 200, 30.0, 50.0), "{hit}");
+        }
+        assert!(!fits_between(20, 200, 30.0, 50.0));
+        assert!(!fits_between(150, 200, 30.0, 50.0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent as a process, in network namespaces that the tests make: what it drops, what it lets pass, what it admits.
 
+mod emulation;
 #[allow(dead_code, reason = "each test that has a lab uses another part of it")]
 mod lab;
 

@@ -62,6 +62,67 @@ fn a_mistake_in_a_file_is_exit_code_two_with_place_and_hint_from_every_command()
 }
 
 #[test]
+fn a_packet_fault_is_exit_code_two_where_the_kernel_has_no_netem_and_valid_where_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let inject = "inject: {packet-latency: {from: [door], to: [book], latency: 50ms}}";
+    let file = changed(dir.path(), "inject: {pause: {targets: [book]}}", inject);
+    let found = nightmail::kernel::try_netem(Path::new(env!("CARGO_BIN_EXE_nightmail")));
+    let out = dir.path().join("runs");
+    for command in ["validate", "plan", "run", "prove"] {
+        let mut args = vec![command, &file];
+        if ["run", "prove"].contains(&command) {
+            args.extend(["--out", out.to_str().unwrap()]);
+        }
+        let output = nightmail(&args);
+        let message = text(&output.stderr);
+        if matches!(found, nightmail::kernel::Netem::Missing(_)) {
+            assert_eq!(output.status.code(), Some(2), "{command}: {message}");
+            assert!(message.contains("changed.yaml:20:14"), "{command}: {message}");
+            assert!(
+                message.contains("`packet-latency` needs network emulation"),
+                "{command}: {message}"
+            );
+            assert!(
+                message.contains("allowed: faults that do without: kill"),
+                "{command}: {message}"
+            );
+            assert!(
+                message.contains("hint: use `inject: {latency: ...}` on links"),
+                "{command}: {message}"
+            );
+        } else {
+            // Those that go on fail for want of Docker, and for nothing else.
+            let valid = ["validate", "plan"].contains(&command);
+            assert_eq!(
+                output.status.code(),
+                Some(if valid { 0 } else { 4 }),
+                "{command}: {message}"
+            );
+        }
+    }
+    assert!(!out.exists(), "a run folder was made");
+}
+
+#[test]
+fn doctor_says_whether_there_is_network_emulation_and_what_to_use_instead() {
+    let output = nightmail(&["doctor"]);
+    let told = text(&output.stdout);
+    let line = told.lines().position(|line| line.contains("network emulation (netem)"));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    let lines: Vec<&str> = told.lines().skip(line).take(2).collect();
+    match nightmail::kernel::try_netem(Path::new(env!("CARGO_BIN_EXE_nightmail"))) {
+        nightmail::kernel::Netem::There => assert!(lines[0].starts_with("ok "), "{told}"),
+        _ => {
+            assert!(lines[0].starts_with("missing "), "{told}");
+            assert!(
+                lines[1].contains("hint: only the faults `packet-...` need it"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
 fn nothing_is_started_if_one_of_several_files_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("runs");

@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use super::Resolver;
 use super::overlap::{Considered, Named};
 use super::targets::Targets;
+use crate::diagnostic::{Diagnostic, list};
 use crate::experiment::spec::{Event, Step};
-use crate::fault::FaultSpec;
+use crate::fault::{EMULATED_PREFIX, FaultSpec, NAMES};
 use crate::history::Outcome;
+use crate::kernel::Netem;
 use crate::plan::{PlannedFault, Target, Trigger};
 use crate::yaml::place::Place;
 
@@ -37,6 +39,7 @@ impl Resolver<'_> {
                     named,
                 };
                 self.overlap(&place, &considered, &faults);
+                self.same_emulation(&place, &considered, &faults);
                 faults.push(considered);
             }
         }
@@ -208,9 +211,40 @@ impl Resolver<'_> {
                 self.document.at_value(&at, message).hint(problem.hint)
             }));
         }
+        if bad.is_empty() {
+            bad.extend(self.beyond_the_kernel(&place, &fault));
+        }
         let is_right = bad.is_empty();
         self.found.append(&mut bad);
         is_right.then_some((fault, is_process, named))
+    }
+}
+
+impl Resolver<'_> {
+    /// A fault that takes what this kernel does not have. Where nobody knows, the agents will have to try.
+    fn beyond_the_kernel(&self, place: &Place, fault: &FaultSpec<Target>) -> Option<Diagnostic> {
+        let emulated = fault.behaviour().emulated()?;
+        let Netem::Missing(said) = (self.capabilities.netem)() else {
+            return None;
+        };
+        let others = NAMES.iter().copied().filter(|name| !name.starts_with(EMULATED_PREFIX));
+        let message = format!(
+            "`{}` needs network emulation (netem), which this kernel does not have",
+            fault.name()
+        );
+        Some(
+            self.document
+                .at_key(place, message)
+                .label(said)
+                .allowed(format!("faults that do without: {}", list(others)))
+                .hint(match emulated.instead {
+                    Some(instead) => {
+                        format!("use {instead}; or load it with `modprobe sch_netem`, if the kernel comes with it")
+                    }
+                    None => "load it with `modprobe sch_netem`, if the kernel comes with it; nothing else does this"
+                        .to_owned(),
+                }),
+        )
     }
 }
 

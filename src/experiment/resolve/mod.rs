@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::SystemUnderTest;
 use super::spec::{Experiment, Recovery};
 use crate::diagnostic::{Diagnostic, did_you_mean, list};
+use crate::kernel::Capabilities;
 use crate::plan::{
     ExperimentInfo, Gate, Plan, RecoveryPlan, SCHEMA_VERSION, Schedule, Tolerance, WorkloadPlan, variants,
 };
@@ -28,6 +29,7 @@ pub(super) struct Input<'a> {
     pub configuration: &'a BTreeMap<String, String>,
     pub secrets: &'a [String],
     pub defects: &'a [String],
+    pub capabilities: &'a Capabilities,
     pub seed: u64,
     pub info: ExperimentInfo,
 }
@@ -44,6 +46,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         document,
         experiment,
         system,
+        capabilities: input.capabilities,
         seed: input.seed,
         found: Vec::new(),
     };
@@ -128,6 +131,7 @@ struct Resolver<'a> {
     document: &'a Document,
     experiment: &'a Experiment,
     system: &'a SystemUnderTest,
+    capabilities: &'a Capabilities,
     seed: u64,
     found: Vec<Diagnostic>,
 }

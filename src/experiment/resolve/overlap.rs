@@ -76,6 +76,50 @@ impl Resolver<'_> {
     }
 }
 
+impl Resolver<'_> {
+    /// Two faults of network emulation cannot do the same to the packets from one replica to another: the kernel has one
+    /// place for it, and neither could be told from the other.
+    pub(super) fn same_emulation(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
+        for other in earlier.iter().filter(|other| same_time(&other.fault, &new.fault)) {
+            let emulated = |considered: &Considered| considered.fault.fault.behaviour().emulated();
+            let (Some(one), Some(two)) = (emulated(other), emulated(new)) else {
+                continue;
+            };
+            let ends = |from_meets, to_meets| {
+                let from = other.meets("from", new, from_meets)?;
+                Some((from, other.meets("to", new, to_meets)?))
+            };
+            let crosswise = || ends("to", "from").filter(|_| one.both_ways || two.both_ways);
+            let Some((from, to)) = ends("from", "to").or_else(crosswise).filter(|_| one.does == two.does) else {
+                continue;
+            };
+            let message = format!(
+                "`{}` and `{}` may both {} packets between {from} and {to} at the same time",
+                other.fault.name, new.fault.name, one.does
+            );
+            self.found.push(
+                self.document
+                    .at_value(&place.key("name"), message)
+                    .label("overlaps the earlier step")
+                    .allowed("one of a kind at a time on each way; packet-latency and packet-reorder are of one kind")
+                    .hint("start this one after the other has healed, or choose another target"),
+            );
+        }
+    }
+}
+
+impl Considered {
+    /// A replica that a list of this fault and a list of the other may both mean.
+    fn meets(&self, list: &str, other: &Self, other_list: &str) -> Option<String> {
+        let ours = self.named.iter().filter(|named| named.list == list);
+        let theirs = |named: &Named| {
+            let mut others = other.named.iter().filter(|other| other.list == other_list);
+            others.find_map(|other| meeting(&named.choice, &other.choice))
+        };
+        ours.filter_map(theirs).next()
+    }
+}
+
 fn same_time(a: &PlannedFault, b: &PlannedFault) -> bool {
     match (&a.trigger, &b.trigger) {
         (Trigger::At { at_ms: first }, Trigger::At { at_ms: second }) => {

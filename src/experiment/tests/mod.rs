@@ -3,12 +3,35 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::kernel::Netem;
 use crate::plan::{Target, Trigger};
 
 mod properties;
 
 /// Tests run in the package's folder, and messages name files as they were given.
 const FOLDER: &str = "src/experiment/tests";
+
+/// A kernel that can do everything.
+const CAPABLE: Capabilities = Capabilities { netem: || Netem::There };
+/// One without network emulation.
+const WITHOUT_NETEM: Capabilities = Capabilities {
+    netem: || Netem::Missing("Specified qdisc kind is unknown".to_owned()),
+};
+
+fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+    super::load(path, overrides, &CAPABLE)
+}
+
+/// What is said of a bad file, on the kernel that its name asks for.
+fn load_bad(path: &Path) -> Result<Plan, Diagnostics> {
+    let stem = path.file_stem().unwrap().to_string_lossy();
+    let kernel = if stem.ends_with("without-netem") {
+        WITHOUT_NETEM
+    } else {
+        CAPABLE
+    };
+    super::load(path, &seeded(1), &kernel)
+}
 
 fn good(name: &str) -> PathBuf {
     Path::new(FOLDER).join("good").join(name)
@@ -48,11 +71,7 @@ fn every_message_has_a_hint() {
     let experiments = discover(&[Path::new(FOLDER).join("bad")]).unwrap();
     let systems = discover(&[Path::new(FOLDER).join("bad-systems")]).unwrap();
     let mut bare: Vec<String> = Vec::new();
-    bare.extend(
-        experiments
-            .iter()
-            .flat_map(|file| without(load(file, &seeded(1)).unwrap_err())),
-    );
+    bare.extend(experiments.iter().flat_map(|file| without(load_bad(file).unwrap_err())));
     bare.extend(
         systems
             .iter()
@@ -90,7 +109,7 @@ fn snapshots(folder: &str, message: impl Fn(&Path) -> String) {
 
 #[test]
 fn each_bad_experiment_has_its_message() {
-    snapshots("bad", |file| message(file, load(file, &seeded(1)).map(|_| ())));
+    snapshots("bad", |file| message(file, load_bad(file).map(|_| ())));
 }
 
 #[test]
@@ -105,7 +124,7 @@ fn every_message_about_a_place_has_line_and_column() {
     for file in discover(&[Path::new(FOLDER).join("bad")]).unwrap() {
         let whole_file = ["empty", "only-comments", "not-utf8"];
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-        for diagnostic in load(&file, &seeded(1)).unwrap_err().iter() {
+        for diagnostic in load_bad(&file).unwrap_err().iter() {
             let is_placed = diagnostic.line().is_some() && diagnostic.column().is_some();
             assert_eq!(is_placed, !whole_file.contains(&name.as_str()), "{name}: {diagnostic}");
         }
@@ -155,6 +174,45 @@ fn a_plan_is_told_in_words() {
             insta::assert_snapshot!(name, told);
         });
     }
+}
+
+#[test]
+fn faults_of_network_emulation_need_a_kernel_that_may_have_it() {
+    let file = good("packets.yaml");
+    let plan = load(&file, &seeded(1)).unwrap();
+    assert!(
+        plan.faults
+            .iter()
+            .all(|fault| fault.fault.behaviour().emulated().is_some())
+    );
+    let unknown = Capabilities {
+        netem: || Netem::Unknown("no namespace can be made".to_owned()),
+    };
+    let json = |plan: &Plan| serde_json::to_string(plan).unwrap();
+    let tried_later = super::load(&file, &seeded(1), &unknown).unwrap();
+    assert_eq!(json(&tried_later), json(&plan));
+    let missing = super::load(&file, &seeded(1), &WITHOUT_NETEM).unwrap_err();
+    assert_eq!(missing.iter().count(), plan.faults.len(), "{missing}");
+}
+
+#[test]
+fn nobody_tries_the_kernel_for_a_file_that_needs_nothing_of_it() {
+    let untouched = Capabilities {
+        netem: || panic!("it was asked for"),
+    };
+    super::load(&good("everything.yaml"), &seeded(1), &untouched).unwrap();
+}
+
+#[test]
+fn the_prefix_of_a_key_says_whether_a_fault_is_emulated() {
+    use crate::fault::{EMULATED_PREFIX, NAMES};
+    let plan = load(&good("packets.yaml"), &seeded(1)).unwrap();
+    let emulated: Vec<&str> = plan.faults.iter().map(|fault| fault.fault.name()).collect();
+    let mut prefixed = NAMES.iter().filter(|name| name.starts_with(EMULATED_PREFIX));
+    assert!(prefixed.all(|name| emulated.contains(name)), "each is in the file");
+    let others = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    let mut others = others.faults.iter();
+    assert!(others.all(|fault| fault.fault.behaviour().emulated().is_none()));
 }
 
 #[test]
@@ -228,7 +286,7 @@ fn variants_keep_the_load_and_its_length() {
 fn folders_are_searched_and_files_taken_once() {
     let folder = Path::new(FOLDER).join("good");
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
-    assert_eq!(found, [good("baseline.yaml"), good("everything.yaml")]);
+    assert_eq!(found, ["baseline.yaml", "everything.yaml", "packets.yaml"].map(good));
     let empty = tempfile::tempdir().unwrap();
     let message = discover(&[empty.path().to_owned()]).unwrap_err().to_string();
     assert!(message.contains("this folder holds no experiments"), "{message}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{FOLDER, from_document, seeded};
+use super::{CAPABLE, FOLDER, from_document, seeded};
 use crate::diagnostic::Diagnostics;
 use crate::plan::Plan;
 use crate::yaml::Document;
@@ -13,7 +13,7 @@ use crate::yaml::node::{Node, Value};
 fn load_bytes(bytes: &[u8]) -> Result<Plan, Diagnostics> {
     // The name of a file beside which the tests' systems are found.
     let path = Path::new(FOLDER).join("good/generated.yaml");
-    from_document(Document::parse(&path, bytes)?, &seeded(1))
+    from_document(Document::parse(&path, bytes)?, &seeded(1), &CAPABLE)
 }
 
 fn everything() -> String {

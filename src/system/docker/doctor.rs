@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::owner::Owner;
 use super::{Client, connect_client, gc, labels, network, sweep};
+use crate::kernel::{self, Feature, Netem};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,15 +72,13 @@ fn of_this_machine() -> Vec<Check> {
         Check::new(
             "packet filter (nftables)",
             true,
-            kernel_feature("nf_tables", "CONFIG_NF_TABLES"),
+            match kernel::feature("nf_tables", "CONFIG_NF_TABLES") {
+                Feature::There(found) => Ok(found),
+                Feature::LeftOut(found) | Feature::Unheard(found) => Err(found),
+            },
             "partition and loss need a kernel with nf_tables; try `modprobe nf_tables`",
         ),
-        Check::new(
-            "network emulation (netem)",
-            false,
-            kernel_feature("sch_netem", "CONFIG_NET_SCH_NETEM"),
-            "nothing needs it: packet loss is made by the packet filter",
-        ),
+        network_emulation(kernel::netem()),
         Check::new(
             "PostgreSQL for replicas",
             false,
@@ -99,6 +98,21 @@ fn of_this_machine() -> Vec<Check> {
             "mount a control group file system at /sys/fs/cgroup",
         ),
     ]
+}
+
+fn network_emulation(netem: &Netem) -> Check {
+    let found = match netem {
+        Netem::There => Ok("tried, and there".to_owned()),
+        Netem::Missing(said) => Err(said.clone()),
+        Netem::Unknown(reason) => Err(format!("could not be tried: {reason}")),
+    };
+    Check::new(
+        "network emulation (netem)",
+        false,
+        found,
+        "only the faults `packet-...` need it: try `modprobe sch_netem`; without it `partition` and `loss` drop packets by \
+         the packet filter, and `latency`, `bandwidth`, `reset-peer` and the other faults of links spoil TCP",
+    )
 }
 
 async fn version(client: &Client) -> Result<String, String> {
@@ -129,44 +143,6 @@ async fn left_over(client: &Client) -> Result<String, String> {
         0 => Ok(format!("nothing; {alive} alive or not to be judged from here")),
         dead => Err(format!("{dead} dead")),
     }
-}
-
-/// Whether the kernel has a feature: built in or loaded, or as a module that can be loaded.
-fn kernel_feature(module: &str, option: &str) -> Result<String, String> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
-    if modules.lines().any(|line| line.split(' ').next() == Some(module)) {
-        return Ok(format!("loaded (kernel {release})"));
-    }
-    let built_in = format!("/lib/modules/{release}/modules.builtin");
-    let listed = |path: &str, name: &str| std::fs::read_to_string(path).is_ok_and(|text| text.contains(name));
-    if Path::new("/sys/module").join(module).is_dir() || listed(&built_in, &format!("/{module}.ko")) {
-        return Ok(format!("built in (kernel {release})"));
-    }
-    if let Some(value) = configured(release, option) {
-        return match value.as_str() {
-            "y" => Ok(format!("built in (kernel {release})")),
-            "m" => Ok(format!("a module that can be loaded (kernel {release})")),
-            _ => Err(format!("kernel {release} was built without it")),
-        };
-    }
-    if listed(&format!("/lib/modules/{release}/modules.dep"), &format!("/{module}.ko")) {
-        return Ok(format!("a module that can be loaded (kernel {release})"));
-    }
-    Err(format!("not found in kernel {release}"))
-}
-
-/// The value of an option of the kernel's configuration; `n` if it is left out there, none if nobody knows.
-fn configured(release: &str, option: &str) -> Option<String> {
-    let text = match output("zcat", &["/proc/config.gz"]) {
-        Ok(text) => text,
-        Err(_) => std::fs::read_to_string(format!("/boot/config-{release}")).ok()?,
-    };
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(option)?.strip_prefix('='));
-    Some(value.unwrap_or("n").to_owned())
 }
 
 fn postgres() -> Result<String, String> {
@@ -200,5 +176,31 @@ fn output(program: &str, args: &[&str]) -> Result<String, String> {
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         false => Err(format!("{program}: {}", output.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_netem_is_told_with_what_to_use_instead() {
+        let check = network_emulation(&Netem::Missing("Specified qdisc kind is unknown".to_owned()));
+        assert!(!check.ok && !check.required, "runs are possible without it");
+        assert_eq!(check.detail, "Specified qdisc kind is unknown");
+        let hint = check.hint.unwrap();
+        for instead in ["packet-", "modprobe sch_netem", "`partition`", "`loss`", "`latency`"] {
+            assert!(hint.contains(instead), "{instead}: {hint}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_with_netem_needs_no_hint() {
+        let check = network_emulation(&Netem::There);
+        assert!(check.ok && check.hint.is_none());
+        assert!(
+            !network_emulation(&Netem::Unknown("denied".to_owned())).ok,
+            "not seen is not there"
+        );
     }
 }

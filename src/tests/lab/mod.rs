@@ -216,7 +216,7 @@ impl AgentProcess {
         Client::new(self.control())
     }
 
-    async fn answers(&self) {
+    pub async fn answers(&self) {
         let client = self.client();
         eventually("the agent answers", async || client.faults().await.is_ok()).await;
     }
