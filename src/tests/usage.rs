@@ -152,3 +152,54 @@ fn a_folder_that_is_no_run_cannot_be_checked() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("plan.json"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_reader_that_has_closed_the_pipe_changes_no_exit_code_and_causes_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = changed(dir.path(), "title:", "titel:");
+    for args in [
+        &["completions", "bash"][..],
+        &["schema"],
+        &["validate", GOOD],
+        &["plan", GOOD],
+        &["doctor"],
+        &["gc"],
+        &["--help"],
+        &["validate", &bad],
+        &["run", &bad],
+    ] {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("nightmail"));
+        command
+            .args(args)
+            .env("DOCKER_HOST", "unix:///nowhere")
+            .env("NO_COLOR", "1");
+        // Closed from the start: a pipe would hold the first lines of what is closed later.
+        let closed = || std::io::pipe().unwrap().1;
+        let unread = command.stdout(closed()).output().unwrap();
+        assert_eq!(unread.status.code(), nightmail(args).status.code(), "{args:?}");
+        assert!(!text(&unread.stderr).contains("panicked"), "{}", text(&unread.stderr));
+        let unheard = command.stderr(closed()).output().unwrap();
+        assert_eq!(
+            unheard.status.code(),
+            unread.status.code(),
+            "{args:?} without a standard error"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_is_content_with_the_first_byte_is_no_error() {
+    use std::io::Read;
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("nightmail"));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let child = command
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped());
+    let child = child.spawn().unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    drop(reader);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_eq!(text(&ended.stderr), "");
+}
