@@ -203,3 +203,37 @@ fn a_reader_that_is_content_with_the_first_byte_is_no_error() {
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
     assert_eq!(text(&ended.stderr), "");
 }
+
+#[test]
+fn a_folder_is_searched_for_experiments_and_not_for_the_system_beside_them() {
+    let dir = tempfile::tempdir().unwrap();
+    changed(dir.path(), "title:", "title:");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guestbook");
+    let others = [
+        ("compose.yaml", "compose.yaml"),
+        ("compose.yaml", "compose.yml"),
+        ("compose.yaml", "docker-compose.yaml"),
+        ("compose.yaml", "docker-compose.yml"),
+        ("system.yaml", "system.yaml"),
+    ];
+    for (from, to) in others {
+        std::fs::copy(fixture.join(from), dir.path().join(to)).unwrap();
+    }
+    let valid = nightmail(&["validate", dir.path().to_str().unwrap()]);
+    assert_eq!(valid.status.code(), Some(0), "{}", text(&valid.stderr));
+    assert_eq!(
+        text(&valid.stdout).matches(": valid").count(),
+        1,
+        "{}",
+        text(&valid.stdout)
+    );
+    for (_, name) in others {
+        let named = nightmail(&["validate", dir.path().join(name).to_str().unwrap()]);
+        assert_eq!(named.status.code(), Some(2), "{name}");
+        assert!(
+            text(&named.stderr).contains("not an experiment"),
+            "{}",
+            text(&named.stderr)
+        );
+    }
+}
