@@ -237,3 +237,23 @@ fn a_folder_is_searched_for_experiments_and_not_for_the_system_beside_them() {
         );
     }
 }
+
+#[test]
+fn where_there_is_no_folder_of_systems_the_hint_says_to_write_a_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = changed(dir.path(), "title:", "title:");
+    let experiment = std::fs::read_to_string(&file).unwrap();
+    let system = concat!("system: ", env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook");
+    std::fs::write(&file, experiment.replace(system, "system: my-system")).unwrap();
+    let mut command = Command::cargo_bin("nightmail").unwrap();
+    let output = command
+        .args(["validate", &file])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("unknown system `my-system`"), "{message}");
+    assert!(message.contains("for example `./` or `../my-system`"), "{message}");
+    assert!(!message.contains("none"), "{message}");
+}
