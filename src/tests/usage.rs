@@ -257,3 +257,25 @@ fn where_there_is_no_folder_of_systems_the_hint_says_to_write_a_path() {
     assert!(message.contains("for example `./` or `../my-system`"), "{message}");
     assert!(!message.contains("none"), "{message}");
 }
+
+#[test]
+fn an_experiment_that_nothing_shows_to_be_able_to_fail_is_valid_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let note = "note: no negative control";
+    let with = nightmail(&["validate", GOOD]);
+    assert!(!text(&with.stdout).contains(note), "{}", text(&with.stdout));
+    let file = changed(dir.path(), "title:", "title:");
+    let experiment = std::fs::read_to_string(&file).unwrap();
+    let (before, after) = experiment.split_once("negative-controls:\n").unwrap();
+    let rest = after
+        .lines()
+        .skip_while(|line| line.starts_with(' ') || line.is_empty());
+    std::fs::write(&file, before.to_owned() + &rest.collect::<Vec<_>>().join("\n")).unwrap();
+    let without = nightmail(&["validate", &file]);
+    assert_eq!(without.status.code(), Some(0), "{}", text(&without.stderr));
+    assert!(
+        text(&without.stdout).contains(&format!(": valid\n  {note}")),
+        "{}",
+        text(&without.stdout)
+    );
+}
