@@ -1,10 +1,12 @@
 //! The command line: from arguments to calls, from answers to exit codes. The only place that prints to standard output.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+
+// First, since its macros reach only what stands below it.
+#[macro_use]
+mod out;
 
 pub mod args;
 pub mod exit;
@@ -38,7 +40,9 @@ fn dispatch(command: Command) -> u8 {
         Command::Check { run_dir } => offline::check(&run_dir),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "nightmail", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "nightmail", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             exit::PASSED
         }
         Command::Link(args) => link::link(&args),

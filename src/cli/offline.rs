@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::{SchemaOf, SelectArgs};
 use super::exit;
-use super::runner::load_plans;
+use super::runner::{load_plans, without_control};
 use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::read_plan;
 use crate::{check, experiment, plan, run};
@@ -15,6 +15,9 @@ pub fn validate(args: &SelectArgs) -> u8 {
         Ok(plans) => {
             for plan in &plans {
                 println!("{}: valid", plan.experiment.path.display());
+                if let Some(note) = without_control(plan) {
+                    println!("  note: {note}");
+                }
             }
             exit::PASSED
         }

@@ -3,9 +3,11 @@
 //! For each experiment: the fault-free control must pass, the experiment must pass, each negative control must fail by
 //! every assertion it names, and the same control without the method must pass: then it is the fault that finds the defect.
 
+use std::cell::OnceCell;
+
 use super::args::RunArgs;
 use super::exit;
-use super::runner::{Done, make_runs};
+use super::runner::{Done, make_runs, without_control};
 use crate::plan::Plan;
 use crate::report::table::{self, Expected, ProofRow, Twin};
 use crate::report::terminal::Style;
@@ -13,7 +15,25 @@ use crate::verdict::{Judgement, Status, Verdict, worst};
 
 /// Proves every experiment; 0 only if every row is as it should be.
 pub fn prove(args: &RunArgs) -> u8 {
-    make_runs(args, |plans| plans.iter().flat_map(variants).collect(), show)
+    let bare = OnceCell::new();
+    let of = |plans: Vec<Plan>| {
+        bare.get_or_init(|| notes(&plans));
+        plans.iter().flat_map(variants).collect()
+    };
+    make_runs(args, of, |done| {
+        let code = show(done);
+        print!("{}", bare.get().map_or("", String::as_str));
+        code
+    })
+}
+
+/// A line for each experiment that has no negative control: its rows prove less than they seem to.
+fn notes(plans: &[Plan]) -> String {
+    let note = |plan| Some((plan, without_control(plan)?));
+    let noted = plans.iter().filter_map(note);
+    noted
+        .map(|(plan, note)| format!("note: {}: {note}\n", plan.experiment.path.display()))
+        .collect()
 }
 
 fn show(done: &[(Variant, Done)]) -> u8 {
@@ -102,6 +122,17 @@ fn failed(verdict: &Verdict) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    #[test]
+    fn an_experiment_without_a_negative_control_is_noted_and_one_with_controls_is_not() {
+        let file = std::path::Path::new("experiments/guestbook/book-paused.yaml");
+        let proven = crate::experiment::load(file, &crate::experiment::Overrides::default()).unwrap();
+        let mut bare = proven.clone();
+        bare.negative_controls.clear();
+        bare.experiment.path = "bare.yaml".into();
+        let expected = "note: bare.yaml: no negative control, so nothing shows that it can fail\n";
+        assert_eq!(notes(&[proven, bare]), expected);
+    }
 
     #[test]
     fn a_control_must_fail_by_every_assertion_that_it_names_and_a_pass_is_a_pass() {

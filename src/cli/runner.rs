@@ -84,6 +84,12 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
     Err(exit::INVALID)
 }
 
+/// What to say of an experiment that can be neither shown to fail nor proven by `nightmail prove`.
+pub fn without_control(plan: &Plan) -> Option<&'static str> {
+    let is_bare = plan.negative_controls.is_empty();
+    is_bare.then_some("no negative control, so nothing shows that it can fail")
+}
+
 /// Runs plans one after another on one engine.
 struct Runner {
     engine: Box<dyn Engine>,

@@ -8,8 +8,17 @@ use crate::diagnostic::Diagnostic;
 /// Folders below a given one that are searched at most, one within another.
 const DEPTH_MAX: usize = 8;
 
-/// The experiment files at these paths: a file is itself, a folder every `.yaml` and `.yml` file below it. Sorted, each
-/// once. Hidden folders are passed over.
+/// Names of files that stand beside experiments and are none.
+const OTHERS: [&str; 5] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+    "system.yaml",
+];
+
+/// The experiment files at these paths: a file is itself, a folder every `.yaml` and `.yml` file below it, but for the
+/// system and its Compose file. Sorted, each once. Hidden folders are passed over.
 pub fn discover(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     if paths.is_empty() {
         return Err(
@@ -23,7 +32,7 @@ pub fn discover(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
             collect(path, 0, &mut files)?;
             if files.len() == before && !files.iter().any(|file: &PathBuf| file.starts_with(path)) {
                 return Err(Diagnostic::in_file(path, "this folder holds no experiments")
-                    .allowed("files that end in .yaml or .yml, here or in folders below")
+                    .allowed("files that end in .yaml or .yml, here or in folders below, but for Compose files and system.yaml")
                     .hint("the README shows how to write one"));
             }
         } else if path.exists() {
@@ -44,10 +53,8 @@ fn collect(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result
     }
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         if path.is_dir() {
@@ -55,6 +62,7 @@ fn collect(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result
         } else if path
             .extension()
             .is_some_and(|ending| ending == "yaml" || ending == "yml")
+            && !OTHERS.iter().any(|other| name == *other)
         {
             files.insert(path);
         }

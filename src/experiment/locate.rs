@@ -18,7 +18,7 @@ const FIXTURES: &str = "fixtures";
 pub(super) fn system(document: &Document, wanted: &str) -> Result<PathBuf, Diagnostic> {
     let place = Place::root().key("system");
     let folder = document.path.parent().unwrap_or(Path::new(""));
-    if wanted.contains('/') {
+    if wanted.contains('/') || [".", ".."].contains(&wanted) {
         let given = folder.join(wanted);
         let file = if given.is_dir() { given.join(FILE) } else { given };
         return match file.is_file() {
@@ -39,6 +39,11 @@ pub(super) fn system(document: &Document, wanted: &str) -> Result<PathBuf, Diagn
         known.extend(systems(&fixtures));
     }
     let unknown = document.unknown(&place, "system", wanted, known.iter().map(String::as_str));
+    if known.is_empty() {
+        return Err(unknown
+            .allowed("a path relative to this file, with a slash; there is no fixtures/ with systems to choose from")
+            .hint("write the folder that holds system.yaml, for example `./` or `../my-system`"));
+    }
     Err(unknown.allowed(format!(
         "{} (folders of fixtures/ that hold system.yaml), or a path with a slash",
         list(known.iter().map(String::as_str))
@@ -71,4 +76,34 @@ fn systems(fixtures: &Path) -> Vec<String> {
         .filter(|entry| entry.path().join(FILE).is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `system: wanted` means in an experiment of `folder`.
+    fn located(folder: &Path, wanted: &str) -> Result<PathBuf, Diagnostic> {
+        let file = folder.join("experiment.yaml");
+        std::fs::write(&file, format!("system: {wanted}\n")).unwrap();
+        system(&Document::load(&file).unwrap(), wanted)
+    }
+
+    #[test]
+    fn one_dot_and_two_are_the_folders_that_they_are_everywhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("experiments");
+        std::fs::create_dir(&below).unwrap();
+        assert!(
+            located(dir.path(), ".")
+                .unwrap_err()
+                .message
+                .contains("no system definition at `.`")
+        );
+        std::fs::write(dir.path().join(FILE), "").unwrap();
+        for (folder, wanted) in [(dir.path(), "."), (dir.path(), "./"), (&below, "..")] {
+            let found = located(folder, wanted).unwrap();
+            assert_eq!(found, folder.join(wanted).join(FILE), "{wanted}");
+        }
+    }
 }

@@ -207,7 +207,8 @@ pub enum EngineError {
     NotReady {
         /// Which.
         replica: String,
-        /// `ended with exit code 1 before it was ready`, `was not ready after 60s`.
+        /// `ended with exit code 1 before it was ready`, `was not ready after 60 s: connecting to 10.64.1.5:80: connection
+        /// refused`.
         reason: String,
         /// The last lines of its log.
         log: Vec<String>,

@@ -213,3 +213,130 @@ fn a_folder_that_is_no_run_cannot_be_checked() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("plan.json"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_reader_that_has_closed_the_pipe_changes_no_exit_code_and_causes_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = changed(dir.path(), "title:", "titel:");
+    for args in [
+        &["completions", "bash"][..],
+        &["schema"],
+        &["validate", GOOD],
+        &["plan", GOOD],
+        &["doctor"],
+        &["gc"],
+        &["--help"],
+        &["validate", &bad],
+        &["run", &bad],
+    ] {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("nightmail"));
+        command
+            .args(args)
+            .env("DOCKER_HOST", "unix:///nowhere")
+            .env("NO_COLOR", "1");
+        // Closed from the start: a pipe would hold the first lines of what is closed later.
+        let closed = || std::io::pipe().unwrap().1;
+        let unread = command.stdout(closed()).output().unwrap();
+        assert_eq!(unread.status.code(), nightmail(args).status.code(), "{args:?}");
+        assert!(!text(&unread.stderr).contains("panicked"), "{}", text(&unread.stderr));
+        let unheard = command.stderr(closed()).output().unwrap();
+        assert_eq!(
+            unheard.status.code(),
+            unread.status.code(),
+            "{args:?} without a standard error"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_is_content_with_the_first_byte_is_no_error() {
+    use std::io::Read;
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("nightmail"));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let child = command
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped());
+    let child = child.spawn().unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    drop(reader);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_eq!(text(&ended.stderr), "");
+}
+
+#[test]
+fn a_folder_is_searched_for_experiments_and_not_for_the_system_beside_them() {
+    let dir = tempfile::tempdir().unwrap();
+    changed(dir.path(), "title:", "title:");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guestbook");
+    let others = [
+        ("compose.yaml", "compose.yaml"),
+        ("compose.yaml", "compose.yml"),
+        ("compose.yaml", "docker-compose.yaml"),
+        ("compose.yaml", "docker-compose.yml"),
+        ("system.yaml", "system.yaml"),
+    ];
+    for (from, to) in others {
+        std::fs::copy(fixture.join(from), dir.path().join(to)).unwrap();
+    }
+    let valid = nightmail(&["validate", dir.path().to_str().unwrap()]);
+    assert_eq!(valid.status.code(), Some(0), "{}", text(&valid.stderr));
+    assert_eq!(
+        text(&valid.stdout).matches(": valid").count(),
+        1,
+        "{}",
+        text(&valid.stdout)
+    );
+    for (_, name) in others {
+        let named = nightmail(&["validate", dir.path().join(name).to_str().unwrap()]);
+        assert_eq!(named.status.code(), Some(2), "{name}");
+        assert!(
+            text(&named.stderr).contains("not an experiment"),
+            "{}",
+            text(&named.stderr)
+        );
+    }
+}
+
+#[test]
+fn where_there_is_no_folder_of_systems_the_hint_says_to_write_a_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = changed(dir.path(), "title:", "title:");
+    let experiment = std::fs::read_to_string(&file).unwrap();
+    let system = concat!("system: ", env!("CARGO_MANIFEST_DIR"), "/fixtures/guestbook");
+    std::fs::write(&file, experiment.replace(system, "system: my-system")).unwrap();
+    let mut command = Command::cargo_bin("nightmail").unwrap();
+    let output = command
+        .args(["validate", &file])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("unknown system `my-system`"), "{message}");
+    assert!(message.contains("for example `./` or `../my-system`"), "{message}");
+    assert!(!message.contains("none"), "{message}");
+}
+
+#[test]
+fn an_experiment_that_nothing_shows_to_be_able_to_fail_is_valid_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let note = "note: no negative control";
+    let with = nightmail(&["validate", GOOD]);
+    assert!(!text(&with.stdout).contains(note), "{}", text(&with.stdout));
+    let file = changed(dir.path(), "title:", "title:");
+    let experiment = std::fs::read_to_string(&file).unwrap();
+    let (before, after) = experiment.split_once("negative-controls:\n").unwrap();
+    let rest = after
+        .lines()
+        .skip_while(|line| line.starts_with(' ') || line.is_empty());
+    std::fs::write(&file, before.to_owned() + &rest.collect::<Vec<_>>().join("\n")).unwrap();
+    let without = nightmail(&["validate", &file]);
+    assert_eq!(without.status.code(), Some(0), "{}", text(&without.stderr));
+    assert!(
+        text(&without.stdout).contains(&format!(": valid\n  {note}")),
+        "{}",
+        text(&without.stdout)
+    );
+}

@@ -9,6 +9,8 @@ use cel::{Context, Program, Value};
 use hyper::HeaderMap;
 use regex::Regex;
 
+use super::mistake::{Mistake, is_function, is_operator};
+
 /// The names an expression may use.
 const NAMES: [&str; 3] = ["status", "headers", "body"];
 
@@ -132,9 +134,11 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Compiles `source`. A name that no answer has is an error here, since it would only fail while a run lasts.
-    pub fn compile(source: &str) -> Result<Self, String> {
-        let program = Program::compile(source).map_err(|err| format!("`{source}` is no CEL expression: {err}"))?;
+    /// Compiles `source`. A name that no answer has, or a function that CEL does not have, is an error here, since it
+    /// would only fail while a run lasts.
+    pub fn compile(source: &str) -> Result<Self, Mistake> {
+        let program =
+            Program::compile(source).map_err(|err| Mistake::new(format!("`{source}` is no CEL expression: {err}")))?;
         let references = program.references();
         let bound: Vec<_> = BINDERS
             .captures_iter(source)
@@ -146,9 +150,13 @@ impl Expression {
             .filter(|name| !NAMES.contains(name) && !TYPES.contains(name) && !bound.contains(name))
             .min();
         if let Some(name) = unknown {
-            return Err(format!(
+            return Err(Mistake::new(format!(
                 "`{source}` names `{name}`; an expression sees `status`, `headers` and `body`"
-            ));
+            )));
+        }
+        let called = references.functions().into_iter();
+        if let Some(name) = called.filter(|name| !is_operator(name) && !is_function(name)).min() {
+            return Err(Mistake::of_call(source, name));
         }
         let (uses_headers, uses_body) = (references.has_variable("headers"), references.has_variable("body"));
         Ok(Self {
@@ -219,7 +227,9 @@ mod tests {
     }
 
     fn holds(source: &str, answer: &Answer) -> Result<bool, String> {
-        Expression::compile(source)?.holds(answer)
+        Expression::compile(source)
+            .map_err(|mistake| mistake.message)?
+            .holds(answer)
     }
 
     #[test]
@@ -256,9 +266,28 @@ mod tests {
 
     #[test]
     fn unknown_names_and_syntax_are_found_before_the_run() {
-        let err = Expression::compile("statuss == 200").unwrap_err();
+        let err = Expression::compile("statuss == 200").unwrap_err().message;
         assert!(err.contains("`statuss`") && err.contains("`status`"), "{err}");
-        assert!(Expression::compile("status ==").unwrap_err().contains("no CEL"));
+        assert!(Expression::compile("status ==").unwrap_err().message.contains("no CEL"));
+    }
+
+    #[test]
+    fn unknown_functions_are_found_before_the_run_with_what_was_meant() {
+        for (source, name, hint) in [
+            ("body.beginsWith('x')", "beginsWith", "did you mean `startsWith`?"),
+            (
+                "body.items.all(item, item.startWith('x'))",
+                "startWith",
+                "did you mean `startsWith`?",
+            ),
+            ("status == 200 && frobnicate(body)", "frobnicate", "call one of these"),
+        ] {
+            let mistake = Expression::compile(source).unwrap_err();
+            assert!(mistake.message.contains(&format!("calls `{name}`")), "{mistake:?}");
+            assert_eq!(mistake.hint, hint);
+        }
+        let mistake = Expression::compile("has(body.a) && body.items.exists(status)").unwrap_err();
+        assert!(mistake.message.contains("`exists` with arguments"), "{mistake:?}");
     }
 
     #[test]

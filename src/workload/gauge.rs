@@ -40,7 +40,7 @@ impl Gauge {
         Ok(Self {
             name: name.to_owned(),
             request: Request::compile(&definition.request, &format!("{at}.request"), &[])?,
-            value: value.map_err(|message| Problem::new(format!("{at}.value"), message))?,
+            value: value.map_err(|mistake| Problem::new(format!("{at}.value"), mistake.message))?,
             // An interval of nothing would be a load of its own.
             every: definition.every.as_duration().max(Duration::from_millis(10)),
         })

@@ -17,6 +17,7 @@ mod gauge;
 mod generator;
 mod limits;
 mod load;
+mod mistake;
 mod operation;
 mod progress;
 pub mod reads;

@@ -69,7 +69,7 @@ impl Operation {
         let mut known = vec!["key".to_owned()];
         known.extend(variables.iter().cloned());
         let expression = |part: &str, source: &str| {
-            Expression::compile(source).map_err(|message| Problem::new(format!("{at}.{part}"), message))
+            Expression::compile(source).map_err(|mistake| Problem::new(format!("{at}.{part}"), mistake.message))
         };
         Ok(Self {
             name: name.to_owned(),

@@ -91,7 +91,7 @@ impl Step {
         Ok(Self {
             name: name.clone(),
             request: Request::compile(request, &format!("{at}.request"), &known)?,
-            expect: expect.map_err(|message| Problem::new(format!("{at}.expect"), message))?,
+            expect: expect.map_err(|mistake| Problem::new(format!("{at}.expect"), mistake.message))?,
             repeat,
         })
     }

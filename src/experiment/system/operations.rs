@@ -101,15 +101,15 @@ impl Checker<'_> {
     }
 
     pub(super) fn expression(&mut self, place: &Place, source: &str) {
-        if let Err(message) = Expression::compile(source) {
+        if let Err(mistake) = Expression::compile(source) {
             // The parser of expressions draws its own caret below; the place says as much.
-            let message = message.lines().next().unwrap_or_default();
+            let message = mistake.message.lines().next().unwrap_or_default();
             let message = message.replace("ERROR: <input>:", "position ");
             self.found.push(
                 self.document
                     .at_value(place, message)
-                    .allowed("a CEL expression over `status`, `headers` and `body`")
-                    .hint("for example \"status == 200 && body.state == 'paid'\""),
+                    .allowed(mistake.allowed)
+                    .hint(mistake.hint),
             );
         }
     }

@@ -8,6 +8,8 @@ use regex::Regex;
 use sha2::{Digest, Sha256};
 
 use super::build::header;
+use crate::event;
+use crate::plan;
 use crate::system::compose::Build;
 use crate::system::image::ImageError;
 
@@ -118,6 +120,9 @@ fn walk(root: &Path, below: &Path, ignored: &Ignored, files: &mut Vec<PathBuf>) 
             .map_err(|error| ImageError::io(&entry.path(), &error))?;
         let is_ignored = ignored.matches(&path);
         if kind.is_dir() {
+            if is_run_folder(&entry.path()) {
+                continue;
+            }
             // Within an ignored folder a later line may bring a file back.
             if !is_ignored || ignored.has_exceptions {
                 walk(root, &path, ignored, files)?;
@@ -127,6 +132,12 @@ fn walk(root: &Path, below: &Path, ignored: &Ignored, files: &mut Vec<PathBuf>) 
         }
     }
     Ok(())
+}
+
+/// Whether this is what a run left behind. Every run adds one, often beside the Compose file: were they of the context,
+/// each run would build the image anew.
+fn is_run_folder(folder: &Path) -> bool {
+    [plan::FILE, event::FILE].iter().all(|file| folder.join(file).is_file())
 }
 
 /// The rules of a `.dockerignore`; the last that matches decides.
@@ -222,6 +233,32 @@ mod tests {
         ] {
             assert_eq!(ignored.matches(Path::new(path)), out, "{path}");
         }
+    }
+
+    #[test]
+    fn what_runs_leave_beside_the_compose_file_is_not_of_the_context() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let file = dir.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        write("Dockerfile", "FROM a\nCOPY . /app\n");
+        write("app/plan.json", "{}");
+        let build = Build {
+            context: dir.path().to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            args: BTreeMap::new(),
+            target: None,
+        };
+        let digest = || collect(&build, &BTreeMap::new()).unwrap().digest;
+        let before = digest();
+        write("runs/1/plan.json", "{}");
+        write("runs/1/events.jsonl", "");
+        write("runs/1/logs/app-1.log", "words");
+        assert_eq!(before, digest());
+        write("app/plan.json", "{\"changed\": true}");
+        assert_ne!(before, digest(), "a plan.json alone is a file like any other");
     }
 
     #[test]

@@ -66,17 +66,21 @@ impl Pod {
         self.process().is_some_and(|process| !process.is_gone())
     }
 
-    /// One try of its readiness.
-    pub(super) async fn is_ready(&self, client: &Client) -> Result<bool, Error> {
+    /// One try of its readiness; if it is not ready, the reason.
+    pub(super) async fn try_ready(&self, client: &Client) -> Result<Result<(), String>, Error> {
         match &self.ready {
-            Some(Ready::Log { .. }) => Ok(self.log.seen_ready.load(Ordering::Acquire)),
+            Some(Ready::Log { .. }) if self.log.seen_ready.load(Ordering::Acquire) => Ok(Ok(())),
             Some(ready) => Ok(ready::try_once(ready, self.replica.address).await),
             None => {
                 let state = lifecycle::inspect(client, &self.container).await?;
                 let health = state.health.and_then(|health| health.status);
-                Ok(match self.healthcheck {
-                    true => health == Some(HealthStatusEnum::HEALTHY),
-                    false => state.running.unwrap_or(false) && !state.restarting.unwrap_or(false),
+                let runs = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
+                Ok(match (self.healthcheck, health) {
+                    (true, Some(HealthStatusEnum::HEALTHY)) => Ok(()),
+                    (true, Some(health)) => Err(format!("its health check says `{health}`")),
+                    (true, None) => Err("its health check says nothing".to_owned()),
+                    (false, _) if runs => Ok(()),
+                    (false, _) => Err("its process does not run".to_owned()),
                 })
             }
         }
@@ -224,8 +228,10 @@ impl RunningSystem for RunningDocker {
 
     async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
         let pod = self.pod(id)?;
-        let ready = pod.is_ready(&self.client).await;
-        ready.map_err(labels::refused(format!("asking whether {id} is ready")))
+        let tried = pod.try_ready(&self.client).await;
+        tried
+            .map(|tried| tried.is_ok())
+            .map_err(labels::refused(format!("asking whether {id} is ready")))
     }
 
     async fn arm_deadline(&self, fault: u32, undo: Undo, id: &ReplicaId, ttl: Duration) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@ use testcontainers::bollard::errors::Error;
 use super::bring_up::Shared;
 use super::lifecycle::{self, Look};
 use super::running::Pod;
-use super::{labels, logs};
+use super::{labels, logs, ready};
 use crate::plan::ReplicaId;
 use crate::redact::Redactor;
 use crate::system::compose::{Condition, Service};
@@ -91,12 +91,17 @@ impl Shared {
                 next_agent_look = Instant::now() + AGENT_LOOK_EVERY;
                 self.check_agent(id, &pod.holder).await?;
             }
-            if !job && self.is_up(pod).await.map_err(looking())? {
-                return Ok(());
-            }
-            if began.elapsed() > READY_WITHIN {
-                let reason = format!("was not ready after {} s", READY_WITHIN.as_secs());
-                return Err(Some(self.not_ready(pod, reason).await));
+            let tried = match job {
+                true => Err("its process has not ended".to_owned()),
+                false => self.try_up(pod).await.map_err(looking())?,
+            };
+            match tried {
+                Ok(()) => return Ok(()),
+                Err(came_of_it) if began.elapsed() > READY_WITHIN => {
+                    let reason = format!("was not ready after {} s: {came_of_it}", READY_WITHIN.as_secs());
+                    return Err(Some(self.not_ready(pod, reason).await));
+                }
+                Err(_) => {}
             }
             tokio::select! {
                 biased;
@@ -106,14 +111,14 @@ impl Shared {
         }
     }
 
-    /// Whether a replica, and its agent if it has one, answer.
-    async fn is_up(&self, pod: &Pod) -> Result<bool, Error> {
+    /// Whether a replica, and its agent if it has one, answer; if not, what was tried and what came of it.
+    async fn try_up(&self, pod: &Pod) -> Result<Result<(), String>, Error> {
         if let Some(agent) = pod.replica.agent
-            && tokio::net::TcpStream::connect(agent).await.is_err()
+            && let Err(came_of_it) = ready::connect(agent).await
         {
-            return Ok(false);
+            return Ok(Err(format!("connecting to its agent at {agent}: {came_of_it}")));
         }
-        pod.is_ready(&self.client).await
+        pod.try_ready(&self.client).await
     }
 
     /// Waits until the agent has its replica's links in place: connections made before are out of their reach.
