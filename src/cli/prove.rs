@@ -126,7 +126,12 @@ mod tests {
     #[test]
     fn an_experiment_without_a_negative_control_is_noted_and_one_with_controls_is_not() {
         let file = std::path::Path::new("experiments/guestbook/book-paused.yaml");
-        let proven = crate::experiment::load(file, &crate::experiment::Overrides::default()).unwrap();
+        let proven = crate::experiment::load(
+            file,
+            &crate::experiment::Overrides::default(),
+            &crate::kernel::Capabilities::here(),
+        )
+        .unwrap();
         let mut bare = proven.clone();
         bare.negative_controls.clear();
         bare.experiment.path = "bare.yaml".into();
