@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::api::{PeerCount, Spoil};
 use crate::control;
-use crate::link::carrier::Carrier;
+use crate::link::carrier::{Carrier, allow_descriptors};
 use crate::link::chain::Toxic;
 use crate::link::proxies::Proxies;
 use crate::link::proxy::{Proxy, Reach};
@@ -62,7 +62,10 @@ impl Links {
     pub fn new(peers: &[Peer], seed: u64) -> io::Result<Arc<Self>> {
         let carrier = match peers {
             [] => Carrier::here(),
-            _ => Carrier::on_threads(1)?.marked(MARK),
+            _ => {
+                allow_descriptors();
+                Carrier::on_threads(1)?.marked(MARK)
+            }
         };
         let proxies = Proxies::new(carrier, seed, Reach::Loopback);
         let by_peer = peers.iter().map(|peer| {

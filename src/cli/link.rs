@@ -5,7 +5,6 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,7 +13,7 @@ use super::exit;
 use crate::control;
 use crate::diagnostic::{Diagnostic, colour_on_stderr};
 use crate::link::api::{self, ApiError, FileError};
-use crate::link::carrier::Carrier;
+use crate::link::carrier::{Carrier, allow_descriptors};
 use crate::link::proxies::Proxies;
 use crate::link::proxy::Reach;
 
@@ -44,14 +43,6 @@ pub fn link(args: &LinkArgs) -> u8 {
             eprintln!("{}", diagnostic.render(colour_on_stderr()));
             code
         }
-    }
-}
-
-/// Lets as many connections be open as the system allows: each takes a descriptor for either end, and one for a timer.
-fn allow_descriptors() {
-    if let Ok((_soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Where that is refused, fewer fit.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

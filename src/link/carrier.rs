@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
@@ -16,6 +17,14 @@ use super::state::Link;
 
 /// How long the other end may take to accept a connection.
 const DIAL_WITHIN: Duration = Duration::from_secs(30);
+
+/// Lets as many connections be open as the system allows: each takes a descriptor for either end, and one for a timer.
+pub fn allow_descriptors() {
+    if let Ok((_soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused, fewer fit.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
 
 /// Carries connections.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! Links: TCP connections that are carried from one end to the other, and spoiled on the way by toxics.
 //!
 //! [`toxic`] are the kinds, [`chain`] those of one link, [`pipeline`] what they do to one direction of one
-//! connection; [`state`] is what the connections of a link share, [`relay`] carries one, on the threads of a [`carrier`];
-//! a [`proxy`] is a link that listens. What it all costs, and how exact it is, `cargo bench --bench links` measures.
+//! connection; [`state`] is what the connections of a link share, [`relay`] carries one, each way by a `half`, in bulk by
+//! `splice`, with waits by a `timer`, on the threads of a [`carrier`]; a [`proxy`] is a link that listens. What it all costs, and how exact it is, `cargo bench --bench links` measures.
 //!
 //! Architecture invariant: nothing here knows of experiments, engines or the agent.
 
