@@ -1,7 +1,7 @@
 //! What the connections of one link share: its toxics, which may change at any time, and its counters.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,25 +45,49 @@ pub(super) struct Handle {
     closing: AtomicBool,
 }
 
-/// Bytes of one direction.
+/// Bytes of one direction. Each thread counts for itself: a place that all of them write to would go back and forth between
+/// their processors with every message.
 #[derive(Debug, Default)]
 pub struct Traffic {
+    shards: [Shard; SHARDS],
+}
+
+/// What some of the threads have counted, alone in its lines of the processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
     received: AtomicU64,
     sent: AtomicU64,
 }
 
+/// Threads beyond so many share.
+const SHARDS: usize = 8;
+
+thread_local! {
+    static SHARD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    };
+}
+
 impl Traffic {
+    fn shard(&self) -> &Shard {
+        &self.shards[SHARD.with(|shard| *shard)]
+    }
+
     pub(super) fn receive(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.shard().received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn send(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.shard().sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes that came in, and that went out.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+        let sum =
+            |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum();
+        (sum(|shard| &shard.received), sum(|shard| &shard.sent))
     }
 }
 
