@@ -98,6 +98,15 @@ impl Sign {
         }
     }
 
+    /// How many of what is looked at must be whole before a link counts as healed: a look that was cut short shows nothing.
+    pub(super) fn whole(&self, toxicity: f64) -> u32 {
+        match self.shows {
+            // Ends of connections, of which there are fewer.
+            Shows::LateEnd(_) => EXCHANGES,
+            _ => Self::exchanges(toxicity),
+        }
+    }
+
     /// How long that may take, where those that are met are waited out.
     pub(super) fn takes(&self, toxicity: f64) -> Duration {
         let met = f64::from(Self::exchanges(toxicity)) * toxicity.min(1.0);
@@ -248,6 +257,32 @@ mod tests {
         };
         assert_eq!(met(reset, &[(End::Reset, 10_000, 0), (End::Reset, 1, 0)]), 1);
         assert_eq!(met(Shows::Silent, &[(End::Silent, 1, 0), (End::Answered, 1, 16)]), 1);
+    }
+
+    #[test]
+    fn a_late_end_is_seen_by_the_ends_of_connections_alone() {
+        let sign = Sign::of(Shows::LateEnd(Duration::from_millis(50)));
+        let look = |closings_us: &[u64]| {
+            let mut exchanged = exchanged(&[(End::Answered, 200, 16); 5]);
+            exchanged.closings_us = closings_us.to_vec();
+            sign.look(&exchanged, BASE)
+        };
+        assert!(look(&[50_000; 5]).shows(1.0) && !look(&[50_000; 5]).is_whole(5));
+        assert!(!look(&[50_000, 50_000, 50_000, 50_000, 49_999]).shows(1.0));
+        assert!(!look(&[]).shows(1.0), "no end was seen, and so no late one");
+        assert!(look(&[300; 5]).is_whole(5) && !look(&[300; 4]).is_whole(5));
+    }
+
+    #[test]
+    fn a_refusal_is_no_reset_and_no_silence() {
+        let ends = [
+            (End::Refused, 1, 0),
+            (End::Reset, 1, 0),
+            (End::Silent, 1, 0),
+            (End::Answered, 1, 16),
+        ];
+        assert_eq!(met(Shows::Refused, &ends), 1);
+        assert_eq!(met(Shows::Counted, &ends), 0, "only the link itself can say so");
     }
 
     #[test]

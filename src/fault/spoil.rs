@@ -261,7 +261,7 @@ async fn see_healed(
     let base = context.acted.round_trip(&path.name());
     loop {
         let looked = look(path, sign, sign.request(path.to.address, on.toxicity, on.per), base).await?;
-        if looked.is_whole(1) {
+        if looked.is_whole(sign.whole(on.toxicity)) {
             let onset = Some(start.elapsed());
             let line = format!("{}: {}{}", path.name(), looked.words(), after(onset));
             return Ok(Measured::new(onset, line));

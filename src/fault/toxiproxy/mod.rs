@@ -183,7 +183,7 @@ impl<'a> Act<'a> {
         let measured = loop {
             let looked = self.look(&twin, &self.request(), base).await;
             let is_off = self.spoiling.is_off(&self.server.state(proxy).await?);
-            let shown = looked.is_whole(1) && is_off;
+            let shown = looked.is_whole(self.sign.whole(self.on.toxicity)) && is_off;
             if shown || self.start.elapsed() >= self.context.patience.open {
                 let onset = shown.then(|| self.start.elapsed());
                 let has = if is_off { "has nothing of it" } else { "still has it" };
