@@ -9,3 +9,4 @@ pub mod definition;
 pub mod docker;
 pub mod engine;
 pub mod image;
+pub mod start;

@@ -9,6 +9,7 @@ use testcontainers::bollard::query_parameters::{InspectContainerOptions, StartCo
 
 use super::{Client, labels};
 use crate::system::compose::Restart;
+use crate::system::start::Look;
 
 /// A restart policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,21 +71,13 @@ pub(super) async fn inspect(client: &Client, container: &str) -> Result<Containe
     Ok(found.state.unwrap_or_default())
 }
 
-/// How a container that is to get ready is doing.
-pub(super) enum Look {
-    /// It runs, or is about to be started again.
-    Runs { restarts: i64 },
-    /// It has ended for good.
-    Ended { code: i64 },
-}
-
-/// Looks at a container that is to get ready.
-pub(super) async fn look(client: &Client, container: &str) -> Result<Look, Error> {
+/// Looks at a container that is to get ready: how it is doing, and its process's id, 0 for none.
+pub(super) async fn look(client: &Client, container: &str) -> Result<(Look, i64), Error> {
     let found = client
         .inspect_container(container, None::<InspectContainerOptions>)
         .await?;
     let state = found.state.unwrap_or_default();
-    Ok(if state.running.unwrap_or(false) || state.restarting.unwrap_or(false) {
+    let look = if state.running.unwrap_or(false) || state.restarting.unwrap_or(false) {
         Look::Runs {
             restarts: found.restart_count.unwrap_or(0),
         }
@@ -92,7 +85,8 @@ pub(super) async fn look(client: &Client, container: &str) -> Result<Look, Error
         Look::Ended {
             code: state.exit_code.unwrap_or(0),
         }
-    })
+    };
+    Ok((look, state.pid.unwrap_or(0)))
 }
 
 /// The signal by which a container's image wants to be asked to end.

@@ -1,41 +1,29 @@
-//! Every replica's log, from its first line and across restarts: to a file, and to whoever listens.
+//! Follows every replica's log, from its first line and across restarts, for as long as its container is there.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use regex::Regex;
 use testcontainers::bollard::container::LogOutput;
 use testcontainers::bollard::query_parameters::LogsOptionsBuilder;
-use tokio::fs::File;
-use tokio::io::{AsyncWriteExt, BufWriter};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use super::{Client, lifecycle};
-use crate::plan::ReplicaId;
 use crate::redact::Redactor;
-use crate::system::engine::LogLine;
+use crate::system::start::LogSink;
 
 /// Follows one replica's log.
 pub(super) struct Follower {
     pub(super) client: Client,
     pub(super) container: String,
-    pub(super) replica: ReplicaId,
-    pub(super) path: PathBuf,
-    pub(super) redactor: Arc<Redactor>,
-    pub(super) listeners: broadcast::Sender<LogLine>,
-    /// A line that makes the replica ready, if the log says so.
-    pub(super) ready: Option<Regex>,
+    pub(super) sink: Arc<LogSink>,
     pub(super) shared: Arc<Shared>,
 }
 
 /// What a follower and its replica tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The log has shown the line since the last start.
-    pub(super) seen_ready: AtomicBool,
     /// The container was started again.
     pub(super) started: Notify,
     /// The container is about to be removed: the end of its log is the end.
@@ -47,15 +35,14 @@ pub(super) struct Shared {
 impl Follower {
     /// Follows until the system is taken down. A log that cannot be written does not end a run.
     pub(super) async fn follow(self) {
-        let Ok(file) = File::create(&self.path).await else {
+        if self.sink.open().await.is_err() {
             return;
-        };
-        let mut file = BufWriter::new(file);
+        }
         // Docker repeats the whole log whenever it is followed anew.
         let mut last = String::new();
         loop {
-            self.read(&mut file, &mut last).await;
-            if file.flush().await.is_err() || self.shared.ending.load(Ordering::Acquire) {
+            self.read(&mut last).await;
+            if self.sink.flush().await.is_err() || self.shared.ending.load(Ordering::Acquire) {
                 return;
             }
             if !self.wait_for_start().await {
@@ -65,7 +52,7 @@ impl Follower {
     }
 
     /// Reads until the container's process ends.
-    async fn read(&self, file: &mut BufWriter<File>, last: &mut String) {
+    async fn read(&self, last: &mut String) {
         let options = LogsOptionsBuilder::new()
             .follow(true)
             .stdout(true)
@@ -96,33 +83,22 @@ impl Follower {
                 buffer.push_str(text);
                 if buffer.ends_with('\n') {
                     let line = std::mem::take(buffer);
-                    self.line(file, stamp, line.trim_end_matches(['\n', '\r'])).await;
+                    self.line(stamp, line.trim_end_matches(['\n', '\r'])).await;
                 }
             }
             // Lines that came together are written together, and none waits for the next.
-            let _ = file.flush().await;
+            let _ = self.sink.flush().await;
         }
         for (buffer, stamp) in [(partial.0, &*last), (partial.1, &*last)] {
             if !buffer.is_empty() {
-                self.line(file, stamp, &buffer).await;
+                self.line(stamp, &buffer).await;
             }
         }
     }
 
-    async fn line(&self, file: &mut BufWriter<File>, stamp: &str, line: &str) {
-        let line = self.redactor.text(line);
-        if self.ready.as_ref().is_some_and(|ready| ready.is_match(&line))
-            && stamp > self.shared.ready_after.lock().expect("no holder panics").as_str()
-        {
-            self.shared.seen_ready.store(true, Ordering::Release);
-        }
-        let _ = file.write_all(line.as_bytes()).await;
-        let _ = file.write_all(b"\n").await;
-        // Nobody may be listening.
-        let _ = self.listeners.send(LogLine {
-            replica: self.replica.clone(),
-            line: line.into(),
-        });
+    async fn line(&self, stamp: &str, line: &str) {
+        let since_start = stamp > self.shared.ready_after.lock().expect("no holder panics").as_str();
+        self.sink.line(line, since_start).await;
     }
 
     /// Waits until the container runs again, by our doing or by Docker's. False when it never will.

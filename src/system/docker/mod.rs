@@ -36,11 +36,9 @@ mod logs;
 mod network;
 mod owner;
 mod process;
-mod ready;
 mod replica;
 mod running;
 pub(crate) mod sweep;
-mod waiting;
 
 pub use doctor::{Check, doctor};
 pub use gc::{GcReport, gc};

@@ -37,9 +37,9 @@ impl Network {
     }
 
     /// The fixed address of the n-th replica, from 0.
-    pub(super) fn address(&self, index: u8) -> Ipv4Addr {
+    pub(super) fn address(&self, index: u16) -> Ipv4Addr {
         // 1 is the gateway.
-        self.subnet.address(index + 2)
+        Ipv4Addr::from_bits(self.subnet.address(2).to_bits() + u32::from(index))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The replica's own container, started through testcontainers within its holder's network namespace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use testcontainers::bollard::models::{
@@ -10,11 +10,11 @@ use testcontainers::core::Healthcheck;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
+use super::labels;
 use super::lifecycle::Policy;
-use super::{holder, labels};
-use crate::plan::ReplicaId;
-use crate::system::compose::{self, MountSource, Service};
+use crate::system::compose::{self, MountSource};
 use crate::system::engine::EngineError;
+use crate::system::start::{Member, sysctls};
 
 /// What a replica's container is made from.
 pub(super) struct ReplicaContainer<'a> {
@@ -22,19 +22,14 @@ pub(super) struct ReplicaContainer<'a> {
     pub(super) owner: &'a str,
     pub(super) image: &'a str,
     pub(super) holder_id: &'a str,
-    pub(super) id: &'a ReplicaId,
-    pub(super) service: &'a Service,
-    /// The service's environment with what the run sets over it.
-    pub(super) environment: &'a BTreeMap<String, String>,
-    /// Whether Docker is to run the Compose file's health check.
-    pub(super) healthcheck: bool,
+    pub(super) member: &'a Member,
 }
 
 impl ReplicaContainer<'_> {
     /// Creates and starts it. Gives its container's id.
     pub(super) async fn start(&self) -> Result<String, EngineError> {
         let refused = |reason: String| EngineError::Refused {
-            action: format!("starting {}", self.id),
+            action: format!("starting {}", self.member.id),
             reason,
         };
         let container = self
@@ -50,7 +45,7 @@ impl ReplicaContainer<'_> {
     }
 
     fn request(&self) -> Result<ContainerRequest<GenericImage>, String> {
-        let service = self.service;
+        let service = &self.member.service;
         let (name, tag) = self.image.rsplit_once(':').unwrap_or((self.image, "latest"));
         let mut image = GenericImage::new(name, tag);
         let mut command = service.command.clone().unwrap_or_default();
@@ -65,9 +60,14 @@ impl ReplicaContainer<'_> {
         }
         let host_config = self.host_config();
         let mut request = image
-            .with_container_name(format!("nightmail-{}-{}", self.run_id, self.id))
+            .with_container_name(format!("nightmail-{}-{}", self.run_id, self.member.id))
             .with_labels(&service.labels)
-            .with_labels(labels::of_container(self.run_id, self.owner, self.id, "replica"))
+            .with_labels(labels::of_container(
+                self.run_id,
+                self.owner,
+                &self.member.id,
+                "replica",
+            ))
             .with_readonly_rootfs(service.read_only)
             .with_startup_timeout(Duration::from_secs(120))
             .with_host_config_modifier(move |given| {
@@ -79,7 +79,7 @@ impl ReplicaContainer<'_> {
         if !command.is_empty() {
             request = request.with_cmd(command);
         }
-        for (name, value) in self.environment {
+        for (name, value) in self.member.environment.as_ref() {
             request = request.with_env_var(name, value);
         }
         if let Some(user) = &service.user {
@@ -88,7 +88,7 @@ impl ReplicaContainer<'_> {
         if let Some(dir) = &service.working_dir {
             request = request.with_working_dir(dir);
         }
-        Ok(match (&service.healthcheck, self.healthcheck) {
+        Ok(match (&service.healthcheck, self.member.has_healthcheck()) {
             (Some(check), true) => request.with_health_check(healthcheck(check)),
             // Also one that is baked into the image: it would cost time and answer nobody.
             _ => request.with_health_check(Healthcheck::none()),
@@ -98,7 +98,7 @@ impl ReplicaContainer<'_> {
     /// Everything of the host configuration; testcontainers' own is replaced, since it publishes every port, which a
     /// container within another's network namespace cannot.
     fn host_config(&self) -> HostConfig {
-        let service = self.service;
+        let service = &self.member.service;
         let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let ulimit = |(name, soft, hard): &(String, i64, i64)| ResourcesUlimits {
             name: Some(name.clone()),
@@ -116,7 +116,7 @@ impl ReplicaContainer<'_> {
             mounts: Some(service.mounts.iter().map(|mount| self.mount(mount)).collect()),
             ulimits: Some(service.ulimits.iter().map(ulimit).collect()),
             shm_size: service.shm_size_bytes.map(|bytes| bytes as i64),
-            sysctls: Some(holder::sysctls(service, false)),
+            sysctls: Some(sysctls(service, false).into_iter().collect()),
             init: service.init.then_some(true),
             ..HostConfig::default()
         }

@@ -1,6 +1,5 @@
 //! A system that is up: acting on its replicas, and taking it down.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,14 +14,15 @@ use tokio::task::JoinHandle;
 use super::ground::Ground;
 use super::lifecycle::{self, Policy};
 use super::process::Process;
-use super::{Client, labels, logs, ready, sweep};
+use super::{Client, labels, logs, sweep};
 use crate::plan::ReplicaId;
-use crate::redact::Redactor;
 use crate::system::definition::{Ready, SystemDefinition};
 use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::start::{LogSink, Look, ready};
 
 /// A replica with all that acting on it takes.
 pub(super) struct Pod {
+    pub(super) client: Client,
     pub(super) replica: Replica,
     pub(super) holder: String,
     pub(super) container: String,
@@ -32,8 +32,10 @@ pub(super) struct Pod {
     pub(super) ready: Option<Ready>,
     /// Whether Docker runs a health check in it.
     pub(super) healthcheck: bool,
-    pub(super) log: Arc<logs::Shared>,
-    pub(super) redactor: Arc<Redactor>,
+    pub(super) log: Arc<LogSink>,
+    pub(super) following: Arc<logs::Shared>,
+    /// Follows its log.
+    pub(super) follower: Mutex<Option<JoinHandle<()>>>,
     pub(super) process: Mutex<Option<Process>>,
 }
 
@@ -45,34 +47,38 @@ pub(super) struct RunningDocker {
     pub(super) replicas: Vec<Replica>,
     pub(super) pods: Vec<Pod>,
     pub(super) listeners: broadcast::Sender<LogLine>,
-    pub(super) followers: Mutex<Vec<JoinHandle<()>>>,
     pub(super) ground: Ground,
 }
 
 impl Pod {
     /// Looks at the process again, after the container has started.
-    pub(super) async fn refresh(&self, client: &Client) -> Result<(), Error> {
-        let pid = lifecycle::inspect(client, &self.container).await?.pid.unwrap_or(0);
+    async fn refresh(&self) -> Result<(), Error> {
+        let pid = lifecycle::inspect(&self.client, &self.container)
+            .await?
+            .pid
+            .unwrap_or(0);
         *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
         Ok(())
     }
 
-    fn process(&self) -> Option<Process> {
+    pub(super) fn process(&self) -> Option<Process> {
         self.process.lock().expect("no holder panics").clone()
     }
 
-    /// Whether its process can be seen from here, and runs.
-    pub(super) fn runs_for_certain(&self) -> bool {
-        self.process().is_some_and(|process| !process.is_gone())
+    /// How it is doing while it is to get ready, and takes another look at its process.
+    pub(super) async fn look_at_container(&self) -> Result<Look, Error> {
+        let (look, pid) = lifecycle::look(&self.client, &self.container).await?;
+        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
+        Ok(look)
     }
 
     /// One try of its readiness; if it is not ready, the reason.
-    pub(super) async fn try_ready(&self, client: &Client) -> Result<Result<(), String>, Error> {
+    pub(super) async fn try_once(&self) -> Result<Result<(), String>, Error> {
         match &self.ready {
-            Some(Ready::Log { .. }) if self.log.seen_ready.load(Ordering::Acquire) => Ok(Ok(())),
+            Some(Ready::Log { .. }) if self.log.has_seen_ready() => Ok(Ok(())),
             Some(ready) => Ok(ready::try_once(ready, self.replica.address).await),
             None => {
-                let state = lifecycle::inspect(client, &self.container).await?;
+                let state = lifecycle::inspect(&self.client, &self.container).await?;
                 let health = state.health.and_then(|health| health.status);
                 let runs = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
                 Ok(match (self.healthcheck, health) {
@@ -88,14 +94,14 @@ impl Pod {
 
     /// What its process does: asked of the kernel while it runs, and of Docker once it has ended, since anybody may have
     /// started the container again.
-    async fn state(&self, client: &Client) -> Result<ProcessState, Error> {
+    async fn state(&self) -> Result<ProcessState, Error> {
         let known = self.process();
         if let Some(state) = known.as_ref().and_then(Process::state)
             && state != ProcessState::Exited
         {
             return Ok(state);
         }
-        let state = lifecycle::inspect(client, &self.container).await?;
+        let state = lifecycle::inspect(&self.client, &self.container).await?;
         let running = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
         let found = Process::find(state.pid.unwrap_or(0), &self.container);
         if known.is_some() && found.as_ref().is_none_or(Process::is_gone) {
@@ -110,8 +116,8 @@ impl Pod {
         })
     }
 
-    async fn kill(&self, client: &Client) -> Result<(), Error> {
-        lifecycle::hold(client, &self.container, self.policy).await?;
+    async fn kill(&self) -> Result<(), Error> {
+        lifecycle::hold(&self.client, &self.container, self.policy).await?;
         // A frozen process would not notice: Docker thaws it first.
         let process = self
             .process()
@@ -119,52 +125,65 @@ impl Pod {
         if process.is_some_and(|process| process.kill()) {
             return Ok(());
         }
-        self.signal(client, "SIGKILL").await
+        self.signal("SIGKILL").await
     }
 
-    async fn stop(&self, client: &Client) -> Result<(), Error> {
-        lifecycle::hold(client, &self.container, self.policy).await?;
-        if self.state(client).await? == ProcessState::Exited {
+    async fn stop(&self) -> Result<(), Error> {
+        lifecycle::hold(&self.client, &self.container, self.policy).await?;
+        if self.state().await? == ProcessState::Exited {
             return Ok(());
         }
-        lifecycle::unpause(client, &self.container).await?;
+        lifecycle::unpause(&self.client, &self.container).await?;
         let signal = match &self.stop_signal {
             Some(signal) => signal.clone(),
-            None => lifecycle::stop_signal(client, &self.container).await?,
+            None => lifecycle::stop_signal(&self.client, &self.container).await?,
         };
-        self.signal(client, &signal).await?;
+        self.signal(&signal).await?;
         let began = Instant::now();
         while began.elapsed() < self.stop_grace {
-            if self.state(client).await? == ProcessState::Exited {
+            if self.state().await? == ProcessState::Exited {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.signal(client, "SIGKILL").await
+        self.signal("SIGKILL").await
     }
 
     /// Nothing happens to a container that does not run.
-    async fn signal(&self, client: &Client, signal: &str) -> Result<(), Error> {
+    async fn signal(&self, signal: &str) -> Result<(), Error> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        match client.kill_container(&self.container, Some(options)).await {
+        match self.client.kill_container(&self.container, Some(options)).await {
             Err(error) if labels::status(&error) == Some(409) => Ok(()),
             result => result,
         }
     }
 
-    async fn start(&self, client: &Client) -> Result<(), Error> {
-        if self.state(client).await? != ProcessState::Exited {
+    async fn start(&self) -> Result<(), Error> {
+        if self.state().await? != ProcessState::Exited {
             // The reaper was quicker, or somebody who knows nothing of its restart policy.
-            lifecycle::restore(client, &self.container, self.policy).await?;
-            self.log.started.notify_one();
+            lifecycle::restore(&self.client, &self.container, self.policy).await?;
+            self.following.started.notify_one();
             return Ok(());
         }
-        lifecycle::wait_until_noticed(client, &self.container).await?;
-        self.log.seen_ready.store(false, Ordering::Release);
-        *self.log.ready_after.lock().expect("no holder panics") = logs::stamp_now();
-        lifecycle::restore_and_start(client, &self.container, &self.holder, self.policy).await?;
-        self.log.started.notify_one();
-        self.refresh(client).await
+        lifecycle::wait_until_noticed(&self.client, &self.container).await?;
+        self.log.forget_ready();
+        *self.following.ready_after.lock().expect("no holder panics") = logs::stamp_now();
+        lifecycle::restore_and_start(&self.client, &self.container, &self.holder, self.policy).await?;
+        self.following.started.notify_one();
+        self.refresh().await
+    }
+
+    fn take_follower(&self) -> Option<JoinHandle<()>> {
+        self.follower.lock().expect("no holder panics").take()
+    }
+}
+
+impl Drop for Pod {
+    /// Nobody is left to read what its log would say.
+    fn drop(&mut self) {
+        if let Some(follower) = self.take_follower() {
+            follower.abort();
+        }
     }
 }
 
@@ -189,23 +208,17 @@ impl RunningSystem for RunningDocker {
 
     async fn kill(&self, id: &ReplicaId) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        pod.kill(&self.client)
-            .await
-            .map_err(labels::refused(format!("killing {id}")))
+        pod.kill().await.map_err(labels::refused(format!("killing {id}")))
     }
 
     async fn stop(&self, id: &ReplicaId) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        pod.stop(&self.client)
-            .await
-            .map_err(labels::refused(format!("stopping {id}")))
+        pod.stop().await.map_err(labels::refused(format!("stopping {id}")))
     }
 
     async fn start(&self, id: &ReplicaId) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        pod.start(&self.client)
-            .await
-            .map_err(labels::refused(format!("starting {id}")))
+        pod.start().await.map_err(labels::refused(format!("starting {id}")))
     }
 
     async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {
@@ -222,13 +235,13 @@ impl RunningSystem for RunningDocker {
 
     async fn state(&self, id: &ReplicaId) -> Result<ProcessState, EngineError> {
         let pod = self.pod(id)?;
-        let state = pod.state(&self.client).await;
+        let state = pod.state().await;
         state.map_err(labels::refused(format!("looking at {id}")))
     }
 
     async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
         let pod = self.pod(id)?;
-        let tried = pod.try_ready(&self.client).await;
+        let tried = pod.try_once().await;
         tried
             .map(|tried| tried.is_ok())
             .map_err(labels::refused(format!("asking whether {id} is ready")))
@@ -267,13 +280,12 @@ impl RunningSystem for RunningDocker {
     async fn down(&self) -> Vec<String> {
         const LOGS_WITHIN: Duration = Duration::from_secs(1);
         for pod in &self.pods {
-            pod.log.ending.store(true, Ordering::Release);
-            pod.log.started.notify_one();
+            pod.following.ending.store(true, Ordering::Release);
+            pod.following.started.notify_one();
         }
         let leftovers = sweep::run(&self.client, &self.run_id).await;
-        let followers = std::mem::take(&mut *self.followers.lock().expect("no holder panics"));
         let deadline = tokio::time::Instant::now() + LOGS_WITHIN;
-        for mut follower in followers {
+        for mut follower in self.pods.iter().filter_map(Pod::take_follower) {
             if tokio::time::timeout_at(deadline, &mut follower).await.is_err() {
                 follower.abort();
             }
@@ -284,7 +296,7 @@ impl RunningSystem for RunningDocker {
 
     async fn keep(&self) -> Vec<String> {
         self.ground.reaper.keep();
-        for follower in self.followers.lock().expect("no holder panics").drain(..) {
+        for follower in self.pods.iter().filter_map(Pod::take_follower) {
             follower.abort();
         }
         let mut lines: Vec<String> = self
@@ -296,9 +308,4 @@ impl RunningSystem for RunningDocker {
         lines.push("`nightmail gc` takes it down".to_owned());
         lines
     }
-}
-
-/// The agent's control interface of a pod.
-pub(super) fn agent_address(address: std::net::Ipv4Addr) -> SocketAddr {
-    SocketAddr::from((address, crate::agent::CONTROL_PORT))
 }

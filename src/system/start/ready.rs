@@ -15,7 +15,7 @@ const TRY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tries a condition that can be tried from outside. The log's condition is for whoever reads the log. Otherwise says
 /// what was tried and what came of it, as the end of a sentence.
-pub(super) async fn try_once(ready: &Ready, address: Ipv4Addr) -> Result<(), String> {
+pub async fn try_once(ready: &Ready, address: Ipv4Addr) -> Result<(), String> {
     let tried = async {
         match ready {
             Ready::Tcp { port } => connect((address, *port)).await.map(drop),
@@ -57,7 +57,7 @@ fn trial(ready: &Ready, address: Ipv4Addr) -> String {
 }
 
 /// Connects, or says why not.
-pub(super) async fn connect(address: impl Into<SocketAddr>) -> Result<TcpStream, String> {
+pub async fn connect(address: impl Into<SocketAddr>) -> Result<TcpStream, String> {
     TcpStream::connect(address.into()).await.map_err(|error| plain(&error))
 }
 
