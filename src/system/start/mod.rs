@@ -24,6 +24,9 @@ mod order;
 pub mod ready;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use links::{Links, agent_words, sysctls};
 pub use logs::LogSink;
 pub use members::{Member, agent_address, members};
