@@ -3,6 +3,7 @@
 use super::exit;
 use super::runner::block_on;
 use crate::system::docker::{self, GcReport};
+use crate::system::doctor::of_this_machine;
 
 /// Removes what dead runs left.
 pub fn gc(images: bool) -> u8 {
@@ -47,7 +48,8 @@ fn told(report: &GcReport) -> String {
 /// Says what this machine can do.
 pub fn doctor() -> u8 {
     block_on(async {
-        let checks = docker::doctor().await;
+        let mut checks = docker::doctor().await;
+        checks.extend(of_this_machine());
         for check in &checks {
             println!(
                 "{} {}: {}",

@@ -1,4 +1,4 @@
-//! Whose a container is: a label that tells, later and to any process, whether the process that made it still lives.
+//! Whose a thing made by an engine is: a label that tells, later and to any process, whether the process that made it still lives.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::system::cache;
 /// A process, named so that no other is ever taken for it: its machine, that machine's boot, its process namespace, its
 /// id and when it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     machine: String,
     boot: String,
     namespace: u64,
@@ -21,7 +21,7 @@ pub(super) struct Owner {
 
 /// Whether an owner lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     Alive,
     Dead,
     /// It is another machine's, or of a namespace that cannot be seen from here.
@@ -30,7 +30,7 @@ pub(super) enum Life {
 
 impl Owner {
     /// This process.
-    pub(super) fn me() -> Self {
+    pub(crate) fn me() -> Self {
         let pid = std::process::id();
         Self {
             machine: fingerprint("/etc/machine-id"),
@@ -42,7 +42,7 @@ impl Owner {
     }
 
     /// Reads a label.
-    pub(super) fn parse(label: &str) -> Option<Self> {
+    pub(crate) fn parse(label: &str) -> Option<Self> {
         let mut parts = label.split('/');
         let owner = Self {
             machine: parts.next()?.to_owned(),
@@ -55,7 +55,7 @@ impl Owner {
     }
 
     /// Whether it lives, as far as this process can see.
-    pub(super) fn life(&self) -> Life {
+    pub(crate) fn life(&self) -> Life {
         let me = Self::me();
         if self.machine != me.machine {
             Life::Unknown
@@ -92,7 +92,7 @@ fn fingerprint(path: &str) -> String {
 
 /// When a process started, in the kernel's ticks; none if it is not there or is a zombie.
 fn started(pid: u32) -> Option<u64> {
-    let stat = super::process::Stat::read(pid)?;
+    let stat = super::process_stat::Stat::read(pid)?;
     (!stat.is_gone()).then_some(stat.started)
 }
 

@@ -6,10 +6,10 @@ use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::ImageSummary;
 use testcontainers::bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
 
-use super::owner::{Life, Owner};
 use super::{Client, connect_client, ground, labels, sweep};
 use crate::system::cache;
 use crate::system::engine::EngineError;
+use crate::system::owner::{Life, Owner};
 
 /// Shared by every engine that may be about to use an image.
 pub(super) const IMAGES_LOCK: &str = "images";

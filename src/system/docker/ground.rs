@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::network::{self, Network};
-use super::owner::Owner;
 use super::{Client, sweep};
 use crate::reaper::Reaper;
 use crate::system::cache;
 use crate::system::engine::EngineError;
+use crate::system::owner::Owner;
 
 /// The ground of one run.
 pub(super) struct Ground {

@@ -7,7 +7,7 @@
 //! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
 //!
 //! `images` makes images, `ground` is what a run stands on, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
-//! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `owner` tells whose they are, `gc` and `doctor` look at all.
+//! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `gc` and `doctor` look at all.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -34,13 +34,12 @@ mod labels;
 mod lifecycle;
 mod logs;
 mod network;
-mod owner;
 mod process;
 mod replica;
 mod running;
 pub(crate) mod sweep;
 
-pub use doctor::{Check, doctor};
+pub use doctor::doctor;
 pub use gc::{GcReport, gc};
 use ground::Ground;
 pub(crate) use lifecycle::{Policy, restore_and_start, unpause};

@@ -8,34 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::system::engine::ProcessState;
-
-/// A line of `/proc/<pid>/stat`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stat {
-    state: char,
-    /// When the process started, in the kernel's ticks.
-    pub(super) started: u64,
-}
-
-impl Stat {
-    pub(super) fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        // The second field is the program's name in brackets, and may hold blanks and brackets itself.
-        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            started: fields.get(19)?.parse().ok()?,
-        })
-    }
-
-    /// A zombie runs no more, it only has not been asked for its exit code.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
-    }
-}
+use crate::system::process_stat::Stat;
 
 /// A container's main process.
 #[derive(Debug, Clone)]
@@ -125,14 +98,6 @@ fn freezer(groups: &str) -> Option<Freezer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_brackets_does_not_shift_the_fields() {
-        let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
-        let stat = Stat::parse(&format!("1 (a) b (c)) Z {}", fields.join(" "))).unwrap();
-        assert!(stat.is_gone());
-        assert_eq!(stat.started, 22);
-    }
 
     #[test]
     fn a_process_of_another_container_is_not_taken() {
