@@ -4,83 +4,14 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 use testcontainers::bollard;
 use testcontainers::bollard::query_parameters::BuildImageOptionsBuilder;
 
 use super::{Client, labels};
-use crate::system::cache;
 use crate::system::engine::EngineError;
+use crate::system::image::context::header;
+use crate::system::image::identity::dockerfile;
 use crate::system::image::{Image, ImageError};
-
-/// In the digest of every image: to be raised when images are made differently from the same inputs.
-const FORMAT: &str = "nightmail image 1";
-
-/// The reference under which an image with these inputs is found again: `name:hash`, or `name:tag-hash`.
-pub(super) fn reference(name: &str, digest: &[u8]) -> String {
-    let hash = cache::hex(&digest[..6]);
-    // A colon before the last slash belongs to a registry's port.
-    let tag_at = name.rfind(':').filter(|at| !name[*at..].contains('/'));
-    match tag_at {
-        Some(_) => format!("{name}-{hash}"),
-        None => format!("{name}:{hash}"),
-    }
-}
-
-/// The digest of an image's inputs.
-pub(super) fn digest(image: &Image) -> Result<Vec<u8>, ImageError> {
-    let mut digest = Sha256::new();
-    digest.update(FORMAT);
-    digest.update(dockerfile(image));
-    digest.update(image.rootfs.stamp()?);
-    Ok(digest.finalize().to_vec())
-}
-
-/// The Dockerfile of an image whose files are in `rootfs.tar`.
-fn dockerfile(image: &Image) -> String {
-    let json = |words: &[String]| serde_json::to_string(words).expect("texts are JSON");
-    let mut lines = Vec::new();
-    if let Some(base) = &image.base {
-        lines.push(format!("FROM {base} AS base"));
-    }
-    lines.push("FROM scratch".to_owned());
-    if image.base.is_some() {
-        // A copy instead of a base: what lies in a volume of the base would not be kept.
-        lines.push("COPY --from=base / /".to_owned());
-    }
-    lines.push("ADD rootfs.tar /".to_owned());
-    let settings = &image.settings;
-    if !settings.environment.is_empty() {
-        let pairs = settings
-            .environment
-            .iter()
-            .map(|(name, value)| format!("{name}={}", quoted(value)));
-        lines.push(format!("ENV {}", pairs.collect::<Vec<_>>().join(" ")));
-    }
-    if let Some(user) = settings.user {
-        lines.push(format!("USER {user}:{user}"));
-    }
-    if let Some(finish) = &image.finish {
-        lines.push(format!("RUN {}", json(finish)));
-    }
-    if !settings.entrypoint.is_empty() {
-        lines.push(format!("ENTRYPOINT {}", json(&settings.entrypoint)));
-    }
-    if !settings.command.is_empty() {
-        lines.push(format!("CMD {}", json(&settings.command)));
-    }
-    if let Some(signal) = &settings.stop_signal {
-        lines.push(format!("STOPSIGNAL {signal}"));
-    }
-    lines.join("\n") + "\n"
-}
-
-fn quoted(value: &str) -> String {
-    format!(
-        "\"{}\"",
-        value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$")
-    )
-}
 
 /// Builds an image under a reference.
 pub(super) async fn build(client: &Client, name: &str, reference: &str, image: Image) -> Result<(), EngineError> {
@@ -115,15 +46,6 @@ fn context(image: &Image) -> std::io::Result<Vec<Bytes>> {
         vec![0; padding].into(),
         end.into_inner()?.into(),
     ])
-}
-
-/// The header of a plain file in a build context.
-pub(super) fn header(len: usize) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_size(len as u64);
-    header.set_mtime(0);
-    header
 }
 
 /// Sends a build context to Docker's builder, and tells its last words if it fails.
@@ -173,43 +95,6 @@ pub(super) async fn submit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::image::{RootFs, Settings};
-
-    #[test]
-    fn references_keep_a_tag_and_a_registry() {
-        let digest = [0xab; 32];
-        assert_eq!(
-            reference("nightmail/replicas", &digest),
-            "nightmail/replicas:abababababab"
-        );
-        assert_eq!(
-            reference("nightmail/postgres:15", &digest),
-            "nightmail/postgres:15-abababababab"
-        );
-        assert_eq!(reference("host:5000/x", &digest), "host:5000/x:abababababab");
-    }
-
-    #[test]
-    fn the_dockerfile_and_the_digest_follow_the_settings() {
-        let mut image = Image {
-            base: None,
-            rootfs: RootFs::default(),
-            finish: Some(vec!["/bin/sh".to_owned(), "/init".to_owned()]),
-            settings: Settings {
-                environment: [("A".to_owned(), "x \"y\" $z".to_owned())].into(),
-                command: vec!["run".to_owned()],
-                user: Some(999),
-                stop_signal: Some("SIGINT".to_owned()),
-                ..Settings::default()
-            },
-        };
-        let expected = "FROM scratch\nADD rootfs.tar /\nENV A=\"x \\\"y\\\" \\$z\"\nUSER 999:999\n\
-                        RUN [\"/bin/sh\",\"/init\"]\nCMD [\"run\"]\nSTOPSIGNAL SIGINT\n";
-        assert_eq!(dockerfile(&image), expected);
-        let before = digest(&image).unwrap();
-        image.settings.command.push("faster".to_owned());
-        assert_ne!(before, digest(&image).unwrap());
-    }
 
     #[test]
     fn the_context_is_an_archive_of_the_archive_and_the_dockerfile() {

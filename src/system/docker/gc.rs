@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use testcontainers::bollard::errors::Error;
-use testcontainers::bollard::models::ImageSummary;
 use testcontainers::bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
 
 use super::{Client, connect_client, ground, labels, sweep};
 use crate::system::cache;
 use crate::system::engine::EngineError;
+use crate::system::image::identity;
 use crate::system::owner::{Life, Owner};
 
 /// Shared by every engine that may be about to use an image.
@@ -104,7 +104,11 @@ async fn prune(client: &Client, report: &mut GcReport) -> Result<(), EngineError
         .list_images(Some(options))
         .await
         .map_err(labels::refused("listing images"))?;
-    for reference in replaced(listed) {
+    let tagged = listed.into_iter().flat_map(|image| {
+        let created = image.created;
+        image.repo_tags.into_iter().map(move |reference| (created, reference))
+    });
+    for reference in identity::replaced(tagged) {
         match client.remove_image(&reference, None::<RemoveImageOptions>, None).await {
             Ok(_) => report.removed_images.push(reference),
             Err(error) => report
@@ -115,63 +119,9 @@ async fn prune(client: &Client, report: &mut GcReport) -> Result<(), EngineError
     Ok(())
 }
 
-/// Every image but the newest of its name.
-fn replaced(images: Vec<ImageSummary>) -> Vec<String> {
-    let mut by_name: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
-    for image in images {
-        for reference in image.repo_tags {
-            if let Some(name) = name_without_hash(&reference) {
-                by_name
-                    .entry(name.to_owned())
-                    .or_default()
-                    .push((image.created, reference));
-            }
-        }
-    }
-    let mut replaced = Vec::new();
-    for mut same in by_name.into_values() {
-        same.sort();
-        same.pop();
-        replaced.extend(same.into_iter().map(|(_, reference)| reference));
-    }
-    replaced
-}
-
-/// `name` of `name:hash`, `name:tag` of `name:tag-hash`; none of anything else, such as an image without a name.
-fn name_without_hash(reference: &str) -> Option<&str> {
-    let at = reference.rfind([':', '-'])?;
-    let hash = &reference[at + 1..];
-    let is_hash = hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hash.then(|| &reference[..at])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn image(created: i64, reference: &str) -> ImageSummary {
-        ImageSummary {
-            created,
-            repo_tags: vec![reference.to_owned()],
-            ..ImageSummary::default()
-        }
-    }
-
-    #[test]
-    fn only_what_was_replaced_goes() {
-        let images = vec![
-            image(1, "nightmail/replicas:aaaaaaaaaaaa"),
-            image(3, "nightmail/replicas:bbbbbbbbbbbb"),
-            image(2, "nightmail/replicas:cccccccccccc"),
-            image(1, "nightmail/postgres:15-dddddddddddd"),
-            image(2, "nightmail/postgres:16-eeeeeeeeeeee"),
-            image(9, "<none>:<none>"),
-        ];
-        assert_eq!(
-            replaced(images),
-            ["nightmail/replicas:aaaaaaaaaaaa", "nightmail/replicas:cccccccccccc"]
-        );
-    }
 
     #[test]
     fn a_run_without_an_owner_or_a_lock_is_dead_and_one_that_is_locked_is_alive() {

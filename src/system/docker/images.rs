@@ -13,7 +13,7 @@ use crate::event::{Event, Events};
 use crate::system::cache;
 use crate::system::compose::{self, Build, ComposeFile, ImageSource};
 use crate::system::engine::EngineError;
-use crate::system::image::{Image, ImageError, own_binary};
+use crate::system::image::{self, Image, ImageError, identity, own_binary};
 
 /// A Compose file with all its images there.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Maker<'_> {
         let began = Instant::now();
         let mut collecting = tokio::task::spawn_blocking(move || {
             let image = collect()?;
-            let digest = build::digest(&image)?;
+            let digest = identity::digest(&image)?;
             Ok::<_, ImageError>((image, digest))
         });
         let mut announced = false;
@@ -118,7 +118,7 @@ impl Maker<'_> {
         let (image, digest) = collected
             .map_err(|error| failed(name, ImageError::new(error.to_string())))?
             .map_err(|error| failed(name, error))?;
-        let reference = build::reference(name, &digest);
+        let reference = identity::reference(name, &digest);
         if self.exists(&reference).await? {
             self.ready(name, announced.then_some(began));
             return Ok(reference);
@@ -150,7 +150,7 @@ impl Maker<'_> {
             .await
             .map_err(|error| failed(service, ImageError::new(error.to_string())))?
             .map_err(|error| failed(service, error))?;
-        let reference = build::reference(&name, &context.digest);
+        let reference = identity::reference(&name, &context.digest);
         if self.exists(&reference).await? {
             self.ready(&name, None);
             return Ok(reference);
@@ -163,7 +163,7 @@ impl Maker<'_> {
         if !self.exists(&reference).await? {
             let args = build.args.clone().into_iter().collect();
             let mut options = BuildImageOptionsBuilder::new()
-                .dockerfile(context::DOCKERFILE)
+                .dockerfile(image::context::DOCKERFILE)
                 .buildargs(&args);
             if let Some(target) = &build.target {
                 options = options.target(target);

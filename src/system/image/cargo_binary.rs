@@ -6,7 +6,7 @@ use std::process::Command;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Image, ImageError, USER};
+use super::{Image, ImageError};
 
 /// Overrides the Cargo profile that replicas are built with.
 pub const PROFILE_VARIABLE: &str = "NIGHTMAIL_CARGO_PROFILE";
@@ -34,7 +34,7 @@ impl CargoBinary {
         }
         let executable = self.build(&workspace_root(dir)?)?;
         let mut image = Image::of_program(&self.path, &executable)?;
-        image.settings.user = Some(USER);
+        image.settings.user = super::user();
         Ok(image)
     }
 

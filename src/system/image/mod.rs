@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub mod cargo_binary;
 pub mod closure;
+pub mod context;
 pub mod host_programs;
+pub mod identity;
 pub mod own_binary;
 pub mod packages;
 pub mod postgres;
@@ -22,6 +24,11 @@ pub use rootfs::RootFs;
 
 /// The user that replicas run as, in images that nightmail makes.
 pub const USER: u32 = 999;
+
+/// That user and its group, as settings say it.
+fn user() -> Option<String> {
+    Some(format!("{USER}:{USER}"))
+}
 
 /// How an image that no registry holds is made: a value of `x-nightmail.images`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +67,8 @@ impl Recipe {
 pub struct Image {
     /// An image of a registry whose files lie below those of `rootfs`; without it there is nothing below.
     pub base: Option<String>,
+    /// Why it needs that base, where this host was asked first.
+    pub base_because: Option<ImageError>,
     /// Its files.
     pub rootfs: RootFs,
     /// A command run once within, as `settings.user`, to finish it.
@@ -92,7 +101,7 @@ impl Image {
 }
 
 /// How an image runs unless told otherwise.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Its environment.
     pub environment: BTreeMap<String, String>,
@@ -100,14 +109,18 @@ pub struct Settings {
     pub command: Vec<String>,
     /// What it always runs.
     pub entrypoint: Vec<String>,
-    /// Who it runs as.
-    pub user: Option<u32>,
+    /// Who it runs as: `user`, or `user:group`; names are those of its own `/etc/passwd` and `/etc/group`.
+    pub user: Option<String>,
+    /// The folder it runs in; without it, the root folder.
+    pub working_dir: Option<String>,
+    /// Folders whose content outlives a container, in order.
+    pub volumes: Vec<String>,
     /// The signal that asks it to end.
     pub stop_signal: Option<String>,
 }
 
 /// Why an image could not be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct ImageError {
     /// Why, with a hint where there is one.

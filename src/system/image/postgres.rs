@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closure::Closure;
-use super::{Image, ImageError, RootFs, Settings, USER, base_files, find_program, packages};
+use super::{Image, ImageError, RootFs, Settings, USER, base_files, find_program, packages, user};
 
 /// The program that starts the server; further arguments are the server's own (`-c name=value`).
 pub const START: &str = "/usr/local/bin/start-postgres";
@@ -64,7 +64,7 @@ impl Postgres {
         match self.unpacked() {
             Ok(image) => Ok(image),
             // What this host cannot give, the official image can, where there is a way to a registry.
-            Err(_) => Ok(self.on_official_image()),
+            Err(error) => Ok(self.on_official_image(error)),
         }
     }
 
@@ -161,11 +161,20 @@ impl Postgres {
         Ok(self.finish(None, rootfs, path, folders))
     }
 
-    /// The official image with the same data, settings and start script.
-    fn on_official_image(&self) -> Image {
+    /// The official image with the same data, settings and start script, for want of anything nearer: `error` says why
+    /// there are no packages.
+    fn on_official_image(&self, error: ImageError) -> Image {
         let path = format!("/usr/local/bin:/usr/lib/postgresql/{}/bin:/usr/bin:/bin", self.version);
         let base = format!("postgres:{}", self.version);
-        self.finish(Some(base), RootFs::default(), path, Vec::new())
+        let reason = format!(
+            "this host has no PostgreSQL {0}, and its packages could not be fetched: {1}\n  hint: `apt-get install \
+             postgresql-{0}`",
+            self.version, error.reason
+        );
+        Image {
+            base_because: Some(ImageError { reason, ..error }),
+            ..self.finish(Some(base), RootFs::default(), path, Vec::new())
+        }
     }
 
     fn finish(&self, base: Option<String>, mut rootfs: RootFs, path: String, folders: Vec<String>) -> Image {
@@ -193,10 +202,11 @@ impl Postgres {
             settings: Settings {
                 environment,
                 command: vec![START.to_owned()],
-                user: Some(USER),
+                user: user(),
                 stop_signal: Some("SIGINT".to_owned()),
                 ..Settings::default()
             },
+            base_because: None,
         }
     }
 }
@@ -255,7 +265,7 @@ mod tests {
         ] {
             assert!(image.rootfs.contains(Path::new(path)), "{path} is missing");
         }
-        assert_eq!(image.settings.user, Some(USER));
+        assert_eq!(image.settings.user, user());
     }
 
     #[test]
@@ -283,8 +293,13 @@ mod tests {
 
     #[test]
     fn the_official_image_is_the_last_resort() {
-        let image = Postgres { version: 15 }.on_official_image();
+        let image = Postgres { version: 15 }.on_official_image(ImageError::new("no network"));
         assert_eq!(image.base.as_deref(), Some("postgres:15"));
+        let because = image.base_because.unwrap().reason;
+        assert!(
+            because.contains("no network") && because.contains("postgresql-15"),
+            "{because}"
+        );
         assert!(image.rootfs.contains(Path::new(START)));
     }
 }
