@@ -6,8 +6,9 @@
 //!
 //! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
 //!
-//! `images` makes images, `ground` is what a run stands on, `network` finds a free subnet, `holder` and `replica` create containers, `bring_up` puts them
-//! together, `waiting` waits for them, `running` acts on them, `sweep` removes them, `gc` and `doctor` look at all.
+//! `images` makes images, `ground` is what a run stands on, `network` makes its network, `holder` and `replica` create
+//! containers, `bring_up` has them started in order (which is `system::start`'s), `running` acts on them, `sweep` removes
+//! them, `gc` and `doctor` look at all.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
