@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub mod cargo_binary;
 pub mod closure;
 pub mod context;
+pub mod dockerfile;
 pub mod host_programs;
 pub mod identity;
 pub mod own_binary;
