@@ -39,6 +39,20 @@ pub(super) fn origin_name(line: &Line) -> Option<&str> {
     flags.find_map(|flag| flag.strip_prefix("--from="))
 }
 
+/// Copies that an instruction asks for.
+struct Job<'a> {
+    stage: &'a Stage<'a>,
+    line: &'a Line,
+    origin: Origin<'a>,
+    /// A path within the image.
+    target: PathBuf,
+    /// Whether a file goes into the target, rather than becoming it.
+    is_into: bool,
+    change: Change,
+    /// A folder for what is unpacked on the way.
+    scratch: &'a Path,
+}
+
 /// Performs the instruction. `scratch` is a folder for what is unpacked on the way.
 pub(super) fn perform(stage: &Stage<'_>, line: &Line, origin: Origin<'_>, scratch: &Path) -> Result<(), ImageError> {
     no_heredoc(stage.source, line)?;
@@ -48,27 +62,29 @@ pub(super) fn perform(stage: &Stage<'_>, line: &Line, origin: Origin<'_>, scratc
         found.extend(matches(stage, line, origin, source)?);
     }
     let target = stage.absolute(&request.target);
-    let names_folder =
-        request.target.ends_with('/') || Path::new(&request.target).ends_with(".") || request.target == ".";
-    if found.len() > 1 && !names_folder && !stage.is_folder(&target) {
-        let wrong = stage.source.wrong(
-            line,
-            format!("{} files cannot become the one `{}`", found.len(), request.target),
-        );
+    let named = &request.target;
+    let is_into = named.ends_with('/') || named == "." || named.ends_with("/.") || stage.is_folder(&target);
+    if found.len() > 1 && !is_into {
+        let message = format!("{} files cannot become the one `{named}`", found.len());
+        let wrong = stage.source.wrong(line, message);
         return Err(error(
-            &wrong.hint(format!("a folder's name ends in a slash: `{}/`", request.target)),
+            &wrong.hint(format!("a folder's name ends in a slash: `{named}/`")),
         ));
     }
-    let is_into = names_folder || stage.is_folder(&target);
+    let job = Job {
+        stage,
+        line,
+        origin,
+        target,
+        is_into,
+        change: request.change,
+        scratch,
+    };
     for path in &found {
-        one(stage, line, origin, path, &target, is_into, request.change, scratch)
-            .map_err(|failed| at(stage, line, failed))?;
+        job.copy(path)
+            .map_err(|failed| error(&stage.source.wrong(line, failed.reason)))?;
     }
     Ok(())
-}
-
-fn at(stage: &Stage<'_>, line: &Line, failed: ImageError) -> ImageError {
-    error(&stage.source.wrong(line, failed.reason))
 }
 
 fn request(stage: &Stage<'_>, line: &Line) -> Result<Request, ImageError> {
@@ -258,77 +274,88 @@ fn paths(origin: Origin<'_>) -> Result<BTreeSet<PathBuf>, ImageError> {
     Ok(paths)
 }
 
-#[allow(clippy::too_many_arguments, reason = "one copy, as the instruction describes it")]
-fn one(
-    stage: &Stage<'_>,
-    line: &Line,
-    origin: Origin<'_>,
-    path: &Path,
-    target: &Path,
-    is_into: bool,
-    change: Change,
-    scratch: &Path,
-) -> Result<(), ImageError> {
-    let root = match origin {
-        Origin::Context(context) => &context.dir,
-        Origin::Tree(root) => root,
-    };
-    // A source that is a link stands for what it points to.
-    let host = tree::resolve(root, path).map_err(|error| ImageError::io(path, &error))?;
-    let meta = host.metadata().map_err(|error| ImageError::io(&host, &error))?;
-    let owner = Some(change.owner.unwrap_or((0, 0)));
-    if meta.is_dir() {
-        let owned = Change { owner, ..change };
-        return match origin {
-            Origin::Tree(_) => tree::copy_into(&host, &stage.root, target, owned),
-            Origin::Context(context) => {
-                let below = host.strip_prefix(root).unwrap_or(path);
-                context_folder(stage, context, below, target, owned)
-            }
+impl Job<'_> {
+    fn copy(&self, path: &Path) -> Result<(), ImageError> {
+        let root = match self.origin {
+            Origin::Context(context) => &context.dir,
+            Origin::Tree(root) => root,
         };
-    }
-    if line.keyword == "ADD" && matches!(origin, Origin::Context(_)) && is_archive(&host)? {
-        return unpack(&host, stage, target, change, scratch);
-    }
-    let mode = match origin {
-        Origin::Context(_) => Some(change.mode.unwrap_or(plain_mode(&meta))),
-        Origin::Tree(_) => change.mode,
-    };
-    let name = path.file_name().unwrap_or_default();
-    let target = if is_into { target.join(name) } else { target.to_owned() };
-    tree::copy(&host, &stage.root, &target, Change { owner, mode })
-}
-
-/// What of the context lies in a folder.
-fn context_folder(
-    stage: &Stage<'_>,
-    context: &Context,
-    folder: &Path,
-    target: &Path,
-    change: Change,
-) -> Result<(), ImageError> {
-    let files = context
-        .files
-        .iter()
-        .filter_map(|file| Some((file, file.strip_prefix(folder).ok()?)));
-    let files: Vec<(&PathBuf, &Path)> = files.collect();
-    let below: BTreeSet<&Path> = files.iter().flat_map(|(_, rest)| rest.ancestors().skip(1)).collect();
-    for folder in below {
-        let path = target.join(folder);
-        let is_new = !stage.is_folder(&path);
-        let refused = |error| ImageError::io(&path, &error);
-        let at = tree::make_folders(&stage.root, &path, change.mode.unwrap_or(0o755)).map_err(refused)?;
-        if let (true, Some((user, group))) = (is_new, change.owner) {
-            tree::own(&at, user, group).map_err(refused)?;
+        // A source that is a link stands for what it points to.
+        let host = tree::resolve(root, path).map_err(|error| ImageError::io(path, &error))?;
+        let meta = host.metadata().map_err(|error| ImageError::io(&host, &error))?;
+        let change = Change {
+            owner: Some(self.change.owner.unwrap_or((0, 0))),
+            ..self.change
+        };
+        match self.origin {
+            Origin::Context(context) if meta.is_dir() => {
+                let folder = host.strip_prefix(root).unwrap_or(path);
+                self.context_folder(context, folder, change)
+            }
+            Origin::Tree(_) if meta.is_dir() => tree::copy_into(&host, &self.stage.root, &self.target, change),
+            Origin::Context(_) if self.line.keyword == "ADD" && is_archive(&host)? => self.unpack(&host),
+            Origin::Context(_) => {
+                let mode = Some(change.mode.unwrap_or(plain_mode(&meta)));
+                self.file(path, &host, Change { mode, ..change })
+            }
+            Origin::Tree(_) => self.file(path, &host, change),
         }
     }
-    for (file, rest) in files {
-        let host = context.dir.join(file);
-        let meta = host.symlink_metadata().map_err(|error| ImageError::io(&host, &error))?;
-        let mode = Some(change.mode.unwrap_or(plain_mode(&meta)));
-        tree::copy(&host, &stage.root, &target.join(rest), Change { mode, ..change })?;
+
+    fn file(&self, path: &Path, host: &Path, change: Change) -> Result<(), ImageError> {
+        let name = path.file_name().unwrap_or_default();
+        let target = if self.is_into {
+            self.target.join(name)
+        } else {
+            self.target.clone()
+        };
+        tree::copy(host, &self.stage.root, &target, change)
     }
-    Ok(())
+
+    /// What of the context lies in a folder.
+    fn context_folder(&self, context: &Context, folder: &Path, change: Change) -> Result<(), ImageError> {
+        let files = context.files.iter();
+        let files: Vec<(&PathBuf, &Path)> = files
+            .filter_map(|file| Some((file, file.strip_prefix(folder).ok()?)))
+            .collect();
+        let folders: BTreeSet<&Path> = files.iter().flat_map(|(_, rest)| rest.ancestors().skip(1)).collect();
+        for folder in folders {
+            let path = self.target.join(folder);
+            let is_new = !self.stage.is_folder(&path);
+            let refused = |error| ImageError::io(&path, &error);
+            let mode = change.mode.unwrap_or(0o755);
+            let at = tree::make_folders(&self.stage.root, &path, mode).map_err(refused)?;
+            if let (true, Some((user, group))) = (is_new, change.owner) {
+                tree::own(&at, user, group).map_err(refused)?;
+            }
+        }
+        for (file, rest) in files {
+            let host = context.dir.join(file);
+            let meta = host.symlink_metadata().map_err(|error| ImageError::io(&host, &error))?;
+            let mode = Some(change.mode.unwrap_or(plain_mode(&meta)));
+            tree::copy(
+                &host,
+                &self.stage.root,
+                &self.target.join(rest),
+                Change { mode, ..change },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Unpacks an archive into the target, by way of a folder of its own: so no link of the image leads it astray.
+    fn unpack(&self, archive: &Path) -> Result<(), ImageError> {
+        let io = |error| ImageError::io(archive, &error);
+        let folder = self.scratch.join("unpacked");
+        tree::remove(&folder).map_err(io)?;
+        std::fs::create_dir(&folder).map_err(io)?;
+        let mut tar = tar::Archive::new(File::open(archive).map_err(io)?);
+        tar.set_preserve_permissions(true);
+        tar.set_preserve_ownerships(nix::unistd::geteuid().is_root());
+        tar.unpack(&folder).map_err(io)?;
+        tree::copy_into(&folder, &self.stage.root, &self.target, self.change)?;
+        tree::remove(&folder).map_err(io)
+    }
 }
 
 /// Whether this is a tar archive; one that is compressed is an error.
@@ -354,18 +381,4 @@ fn is_archive(file: &Path) -> Result<bool, ImageError> {
         )));
     }
     Ok(start.get(257..262) == Some(b"ustar"))
-}
-
-/// Unpacks an archive into a folder of the image, by way of a folder of its own: so no link of the image leads it astray.
-fn unpack(archive: &Path, stage: &Stage<'_>, target: &Path, change: Change, scratch: &Path) -> Result<(), ImageError> {
-    let io = |error| ImageError::io(archive, &error);
-    let folder = scratch.join("unpacked");
-    tree::remove(&folder).map_err(io)?;
-    std::fs::create_dir(&folder).map_err(io)?;
-    let mut tar = tar::Archive::new(File::open(archive).map_err(io)?);
-    tar.set_preserve_permissions(true);
-    tar.set_preserve_ownerships(nix::unistd::geteuid().is_root());
-    tar.unpack(&folder).map_err(io)?;
-    tree::copy_into(&folder, &stage.root, target, change)?;
-    tree::remove(&folder).map_err(io)
 }

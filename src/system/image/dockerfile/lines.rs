@@ -80,7 +80,11 @@ impl Source {
             }
             let body = if open.is_some() { raw.trim_end() } else { text };
             let (mut joined, began) = open.take().unwrap_or((String::new(), start));
-            match body.strip_suffix(self.escape) {
+            // An escape that is itself escaped continues nothing.
+            match body
+                .strip_suffix(self.escape)
+                .filter(|body| !body.ends_with(self.escape))
+            {
                 Some(body) => {
                     joined += body;
                     open = Some((joined, began));
@@ -122,8 +126,9 @@ mod tests {
 
     #[test]
     fn continued_lines_are_joined_over_comments_and_empty_lines() {
-        let found = lines("# syntax=docker/dockerfile:1\n\nfrom a\nRUN one && \\\n  # a note\n\n  two\nCMD x\\\n");
-        let expected = [("FROM", "a"), ("RUN", "one &&   two"), ("CMD", "x")];
+        let found =
+            lines("# syntax=docker/dockerfile:1\n\nfrom a\nRUN one && \\\n  # a note\n\n  two\nCMD x\\\\\nCMD x\\\n");
+        let expected = [("FROM", "a"), ("RUN", "one &&   two"), ("CMD", "x\\\\"), ("CMD", "x")];
         assert_eq!(
             found,
             expected.map(|(keyword, rest)| (keyword.to_owned(), rest.to_owned()))

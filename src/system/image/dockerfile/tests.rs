@@ -269,6 +269,31 @@ fn an_entrypoint_takes_away_the_command_of_the_base_but_not_its_own() {
 }
 
 #[test]
+fn owners_are_looked_up_in_the_image_and_kept_where_this_process_may_give_files_away() {
+    let bench = bench(
+        "FROM scratch\nCOPY etc /etc\nCOPY --chown=www x /by-name\nCOPY --chown=www:staff folder /folder\n\
+         COPY --chown=7 x /by-number\nCOPY x /plain\n",
+        &["x", "folder/y"],
+    );
+    let etc = bench.build.context.join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::write(etc.join("passwd"), "root:x:0:0::/:/bin/sh\nwww:x:33:34::/:/bin/sh\n").unwrap();
+    std::fs::write(etc.join("group"), "root:x:0:\nstaff:x:50:\n").unwrap();
+    let root = bench.make().root;
+    let owner = |path: &str| {
+        let meta = root.join(path).metadata().unwrap();
+        (meta.uid(), meta.gid())
+    };
+    let owners = ["by-name", "folder", "folder/y", "by-number", "plain"].map(owner);
+    let (me, mine) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if me.is_root() {
+        assert_eq!(owners, [(33, 34), (33, 50), (33, 50), (7, 7), (0, 0)]);
+    } else {
+        assert_eq!(owners, [(me.as_raw(), mine.as_raw()); 5]);
+    }
+}
+
+#[test]
 fn a_plain_archive_is_unpacked_and_a_compressed_one_refused() {
     let bench = bench(
         "FROM scratch\nADD files.tar /to\nCOPY files.tar /as-it-is\n",
