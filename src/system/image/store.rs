@@ -474,6 +474,20 @@ mod tests {
     }
 
     #[test]
+    fn runs_at_the_same_time_make_it_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, reference) = (Store::at(dir.path()), reference(dir.path(), "ffffffffffff"));
+        let (image, within) = (image(), double(|_: &Path| Ok(())));
+        let made: Vec<Stored> = std::thread::scope(|scope| {
+            let make = || store.make("test", &reference, &image, &within).unwrap().stored.unwrap();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|stored| *stored == made[0]));
+        assert_eq!(within.ran.lock().unwrap().len(), 1);
+    }
+
+    #[test]
     fn an_image_that_is_not_whole_is_made_anew_and_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
         let (store, reference) = (Store::at(dir.path()), reference(dir.path(), "bbbbbbbbbbbb"));
