@@ -98,4 +98,21 @@ mod tests {
         std::fs::write(dir.path().join("x"), "2").unwrap();
         assert_ne!(first, digest(&BTreeMap::new()));
     }
+
+    #[test]
+    fn the_digests_of_contexts_that_were_built_before_still_find_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        std::fs::write(dir.path().join("Dockerfile"), "FROM a\nCOPY . /\n").unwrap();
+        std::fs::write(dir.path().join("folder/file"), "text").unwrap();
+        let build = Build {
+            context: dir.path().to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            args: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            target: Some("t".to_owned()),
+        };
+        let resolved = BTreeMap::from([("a".to_owned(), "a:1".to_owned())]);
+        let digest = collect(&build, &resolved).unwrap().digest;
+        assert_eq!(crate::system::cache::hex(&digest[..6]), "7085405090ce");
+    }
 }

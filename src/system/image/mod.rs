@@ -12,15 +12,19 @@ use serde::{Deserialize, Serialize};
 pub mod cargo_binary;
 pub mod closure;
 pub mod context;
+pub mod dockerfile;
 pub mod host_programs;
 pub mod identity;
 pub mod own_binary;
 pub mod packages;
 pub mod postgres;
 pub mod rootfs;
+pub mod store;
+pub mod tree;
 
 use closure::Closure;
 pub use rootfs::RootFs;
+pub use store::{Store, Stored};
 
 /// The user that replicas run as, in images that nightmail makes.
 pub const USER: u32 = 999;
@@ -117,6 +121,25 @@ pub struct Settings {
     pub volumes: Vec<String>,
     /// The signal that asks it to end.
     pub stop_signal: Option<String>,
+}
+
+/// Runs a command within a root file system that is being made.
+pub trait Within: Send + Sync {
+    /// `root` is changed in place. The output's last lines come back in the error.
+    fn run(&self, root: &Path, command: &Inside<'_>) -> Result<(), ImageError>;
+}
+
+/// A command within a root file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside<'a> {
+    /// The program and its arguments.
+    pub words: &'a [String],
+    /// Its whole environment.
+    pub environment: &'a BTreeMap<String, String>,
+    /// Who it runs as, as in [`Settings::user`]; root if it is not said.
+    pub user: Option<&'a str>,
+    /// The folder it runs in; the root folder if it is not said.
+    pub working_dir: Option<&'a str>,
 }
 
 /// Why an image could not be made.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::ImageError;
+use super::{ImageError, tree};
 
 /// A tree of files, by absolute path within the image.
 #[derive(Debug, Clone, Default)]
@@ -131,6 +131,39 @@ impl RootFs {
         tar.finish()
     }
 
+    /// Writes everything below a folder that is there and empty. Owners are kept where this process may give files away;
+    /// otherwise everything belongs to whoever it runs as.
+    pub fn write_folder(&self, to: &Path) -> Result<(), ImageError> {
+        let mut folders = Vec::new();
+        for (path, entry) in &self.entries {
+            let at = tree::place(to, path).map_err(|error| ImageError::io(path, &error))?;
+            let io = |error| ImageError::io(&at, &error);
+            match &entry.content {
+                Content::Folder => {
+                    tree::make_folders(to, path, 0o755).map_err(|error| ImageError::io(path, &error))?;
+                    folders.push((path, entry));
+                    continue;
+                }
+                Content::Link(target) => std::os::unix::fs::symlink(target, &at).map_err(io)?,
+                Content::Text(text) => std::fs::write(&at, text).map_err(io)?,
+                Content::Host(host) => tree::copy_bytes(host, &at)?,
+            }
+            // A change of owner takes away what a mode says of other users' rights.
+            tree::own(&at, entry.owner, entry.owner).map_err(io)?;
+            if !matches!(entry.content, Content::Link(_)) {
+                std::fs::set_permissions(&at, PermissionsExt::from_mode(entry.mode)).map_err(io)?;
+            }
+        }
+        // The deepest first, and all of them last: until then everyone who writes must be able to.
+        for (path, entry) in folders.into_iter().rev() {
+            let at = tree::resolve(to, path).map_err(|error| ImageError::io(path, &error))?;
+            let io = |error| ImageError::io(&at, &error);
+            tree::own(&at, entry.owner, entry.owner).map_err(io)?;
+            std::fs::set_permissions(&at, PermissionsExt::from_mode(entry.mode)).map_err(io)?;
+        }
+        Ok(())
+    }
+
     /// A digest of everything that a different image would differ in. Files of the host count by identity, size and time
     /// of change, so that a hundred megabytes need not be read to find out that an image is there already.
     pub fn stamp(&self) -> Result<[u8; 32], ImageError> {
@@ -200,6 +233,47 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!((found[7].1, found[7].2), (0o700, 999));
+    }
+
+    #[test]
+    fn a_folder_holds_every_entry_with_its_mode_even_where_nobody_may_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rootfs = sample(dir.path());
+        rootfs.folder("/var/closed", 0o555, 0);
+        rootfs.text("/var/closed/note", "text", 0o444);
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        rootfs.write_folder(&root).unwrap();
+        let mode = |path: &str| root.join(path).symlink_metadata().unwrap().mode() & 0o7777;
+        let modes = [
+            "opt/bin",
+            "opt/bin/program",
+            "etc/passwd",
+            "var/data",
+            "var/closed",
+            "var/closed/note",
+        ]
+        .map(mode);
+        assert_eq!(modes, [0o755, 0o644, 0o644, 0o700, 0o555, 0o444]);
+        assert_eq!(std::fs::read_link(root.join("bin")).unwrap(), Path::new("opt/bin"));
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(root.join("var/data").metadata().unwrap().uid(), 999);
+        }
+    }
+
+    #[test]
+    fn an_absolute_link_does_not_lead_out_of_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, root) = (dir.path().join("outside"), dir.path().join("root"));
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::create_dir(&root).unwrap();
+        let mut rootfs = RootFs::default();
+        rootfs.link("/bin", &outside);
+        rootfs.text("/bin/tool", "text", 0o755);
+        rootfs.write_folder(&root).unwrap();
+        assert!(!outside.join("tool").exists());
+        let inside = root.join(outside.strip_prefix("/").unwrap());
+        assert!(inside.join("tool").is_file());
     }
 
     #[test]
