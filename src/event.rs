@@ -70,6 +70,9 @@ pub enum Event {
         seed: u64,
         /// The engine.
         engine: String,
+        /// Why it is this one, in a few words.
+        #[serde(default)]
+        because: String,
     },
     /// A phase began.
     Phase {

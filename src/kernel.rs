@@ -9,19 +9,26 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::agent::netem::trial;
+use crate::system::engine::Traits;
 
-/// What a kernel can do. Nothing is tried before it is asked for.
+/// What a kernel can do, and the engine that works on it. Nothing is tried before it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Capabilities {
-    /// Whether it has network emulation.
+    /// Whether the kernel has network emulation.
     pub netem: fn() -> Netem,
+    /// Whether it has a packet filter, nftables.
+    pub packet_filter: fn() -> Feature,
+    /// What the engine can do.
+    pub engine: Traits,
 }
 
 impl Capabilities {
-    /// Those of the kernel below this process, which is the one that replicas run on.
-    pub const fn here() -> Self {
+    /// Those of the kernel below this process, which is the one that replicas run on, and of an engine.
+    pub const fn here(engine: Traits) -> Self {
         Self {
             netem: || netem().clone(),
+            packet_filter,
+            engine,
         }
     }
 }
@@ -35,6 +42,11 @@ pub enum Netem {
     Missing(String),
     /// It could not be found out; with the reason. Whoever needs it has to try.
     Unknown(String),
+}
+
+/// Whether this kernel has a packet filter, nftables.
+pub fn packet_filter() -> Feature {
+    feature("nf_tables", "CONFIG_NF_TABLES")
 }
 
 /// Whether this kernel has network emulation.

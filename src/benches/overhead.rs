@@ -110,7 +110,7 @@ fn run() -> Result<Run, Failure> {
     };
     let began_ms = unix_ms()?;
     let status = Command::new(env!("CARGO_BIN_EXE_nightmail"))
-        .args(["run", EXPERIMENT, "--out"])
+        .args(["run", EXPERIMENT, "--engine", "docker", "--out"])
         .arg(out.path())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::null())

@@ -40,7 +40,11 @@ pub enum Command {
     },
     /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
     Link(LinkArgs),
-    /// Remove what dead runs left behind; runs that are alive are spared
+    /// Open a shell in a replica of a system that `run --keep` left up, or run a command there
+    Shell(ShellArgs),
+    /// Carry connections from this machine to a service of a system that `run --keep` left up
+    Forward(ForwardArgs),
+    /// Take down kept systems and remove what dead runs left behind; runs under way are spared
     Gc {
         /// Also remove images of nightmail that no current system uses
         #[arg(long)]
@@ -65,6 +69,21 @@ pub enum Command {
     /// The process that undoes what a dead harness left
     #[command(hide = true)]
     Reaper(PassedOn),
+    /// The process that makes images for a run on the engine without Docker
+    #[command(hide = true)]
+    Porter,
+    /// A process that puts a replica into its namespaces
+    #[command(hide = true)]
+    Pod,
+    /// Runs a command that finishes an image
+    #[command(hide = true)]
+    Finish,
+    /// Says, on a stage, what can be had there
+    #[command(hide = true)]
+    ProbeStage,
+    /// Runs a program on a stage: in namespaces of its own
+    #[command(hide = true)]
+    Stage(PassedOn),
 }
 
 /// What `schema` can describe.
@@ -76,6 +95,18 @@ pub enum SchemaOf {
     System,
     /// `verdict.json`
     Verdict,
+}
+
+/// Which engine runs systems.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// Docker where it answers, local otherwise
+    #[default]
+    Auto,
+    /// Containers by Docker
+    Docker,
+    /// Namespaces of this kernel, as an ordinary user; Linux only
+    Local,
 }
 
 /// Arguments that another part reads.
@@ -130,6 +161,9 @@ pub struct SelectArgs {
     /// Switch on a defect of the system; may be repeated
     #[arg(long = "defect", value_name = "NAME")]
     pub defects: Vec<String>,
+    /// What runs the system: Docker, or namespaces of this kernel (local), which need neither Docker nor root
+    #[arg(long, value_enum, env = "NIGHTMAIL_ENGINE", default_value_t)]
+    pub engine: EngineChoice,
 }
 
 /// Arguments of commands that run experiments.
@@ -144,6 +178,34 @@ pub struct RunArgs {
     /// Leave the system up afterwards and say how to reach it
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Arguments of `shell`.
+#[derive(Debug, Clone, Args)]
+pub struct ShellArgs {
+    /// A service, of which the first replica is meant, or a replica, such as postage-api-2
+    #[arg(value_name = "SERVICE|REPLICA")]
+    pub target: String,
+    /// Which kept run, if there are several
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// What to run there; /bin/sh unless given. What the image does not have is the host's, if the image has no shell either
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `forward`.
+#[derive(Debug, Clone, Args)]
+pub struct ForwardArgs {
+    /// A service, whose replicas take turns, or a replica; and its port, such as database-1:5432
+    #[arg(value_name = "SERVICE:PORT")]
+    pub target: String,
+    /// Where to listen, on loopback; on the same port unless given, or on any if that one is taken
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Which kept run, if there are several
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -20,7 +20,7 @@ Exit codes:
   1         failed: a weakness was found
   2         bad usage, or an invalid experiment
   3         inconclusive: not steady beforehand, a fault not proven, nothing succeeded
-  4         the harness or its set-up broke (Docker, images, a container that never got ready)
+  4         the harness or its set-up broke (Docker, namespaces, images, a replica that never got ready)
   5         judged, but clean-up left something behind
   130, 143  interrupted; everything was undone first, leftovers listed
 For several experiments the worst counts: 1, then 4, 3, 5, 0.";

@@ -9,7 +9,10 @@ use clap::{CommandFactory, Parser};
 mod out;
 
 pub mod args;
+mod engine;
 pub mod exit;
+mod forward;
+mod kept;
 mod link;
 mod machine;
 mod offline;
@@ -25,6 +28,11 @@ pub fn main() -> ExitCode {
     let command = match cli.command {
         Command::Agent(passed) => return crate::agent::main(passed.args),
         Command::Reaper(passed) => return crate::reaper::main(passed.args),
+        Command::Porter => return crate::system::local::porter(),
+        Command::Pod => return crate::system::local::pod(),
+        Command::Finish => return crate::system::local::finish(),
+        Command::ProbeStage => return crate::system::local::probe(),
+        Command::Stage(passed) => return ExitCode::from(engine::on_stage(&passed.args)),
         command => command,
     };
     let code = std::panic::catch_unwind(|| dispatch(command)).unwrap_or(exit::BROKEN);
@@ -46,8 +54,18 @@ fn dispatch(command: Command) -> u8 {
             exit::PASSED
         }
         Command::Link(args) => link::link(&args),
+        Command::Shell(args) => kept::shell(&args),
+        Command::Forward(args) => forward::forward(&args),
         Command::Gc { images } => machine::gc(images),
         Command::Doctor => machine::doctor(),
-        Command::Agent(_) | Command::Reaper(_) => unreachable!("handed on in main"),
+        Command::Agent(_)
+        | Command::Reaper(_)
+        | Command::Porter
+        | Command::Pod
+        | Command::Finish
+        | Command::ProbeStage
+        | Command::Stage(_) => {
+            unreachable!("handed on in main")
+        }
     }
 }

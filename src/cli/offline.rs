@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use super::args::{SchemaOf, SelectArgs};
-use super::exit;
 use super::runner::{load_plans, without_control};
+use super::{engine, exit};
 use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::read_plan;
 use crate::{check, experiment, plan, run};
 
 /// Says of each experiment that it is valid, or what is wrong with it.
 pub fn validate(args: &SelectArgs) -> u8 {
-    match load_plans(args) {
+    match load_plans(args, engine::traits(args.engine)) {
         Ok(plans) => {
             for plan in &plans {
                 println!("{}: valid", plan.experiment.path.display());
@@ -27,7 +27,7 @@ pub fn validate(args: &SelectArgs) -> u8 {
 
 /// Prints what each experiment would do.
 pub fn plan(args: &SelectArgs) -> u8 {
-    match load_plans(args) {
+    match load_plans(args, engine::traits(args.engine)) {
         Ok(plans) => {
             for plan in &plans {
                 println!("{}", plan::describe::render(&plan.redacted()));

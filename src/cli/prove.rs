@@ -129,7 +129,7 @@ mod tests {
         let proven = crate::experiment::load(
             file,
             &crate::experiment::Overrides::default(),
-            &crate::kernel::Capabilities::here(),
+            &crate::kernel::Capabilities::here(crate::system::docker::TRAITS),
         )
         .unwrap();
         let mut bare = proven.clone();

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::args::{RunArgs, SelectArgs};
+use super::engine::{self, Choice, Chosen};
 use super::exit;
 use crate::event::{Entry, Events};
 use crate::experiment::{self, Overrides};
@@ -15,8 +16,7 @@ use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::RunFolder;
 use crate::run::interrupt::Interrupt;
 use crate::run::{self, RunOptions};
-use crate::system::docker::Docker;
-use crate::system::engine::Engine;
+use crate::system::engine::{Engine, Traits};
 use crate::verdict::Verdict;
 
 /// Loads the experiments that the arguments name, makes the runs that `of` wants for them, one after another until a
@@ -26,12 +26,16 @@ pub fn make_runs<W>(
     of: impl FnOnce(Vec<Plan>) -> Vec<(W, Plan)>,
     show: impl FnOnce(&[(W, Done)]) -> u8,
 ) -> u8 {
-    let plans = match load_plans(&args.select) {
+    let chosen = match engine::choose(args.select.engine) {
+        Ok(Chosen::Elsewhere(code)) | Err(code) => return code,
+        Ok(Chosen::Here(chosen)) => chosen,
+    };
+    let plans = match load_plans(&args.select, chosen.traits()) {
         Ok(plans) => plans,
         Err(code) => return code,
     };
     block_on(async {
-        let runner = match Runner::new(args).await {
+        let runner = match Runner::new(args, chosen).await {
             Ok(runner) => runner,
             Err(code) => return code,
         };
@@ -46,12 +50,19 @@ pub fn make_runs<W>(
             }
         }
         let code = show(&done);
-        runner.interrupted().unwrap_or(code)
+        let code = runner.interrupted().unwrap_or(code);
+        match runner.engine.stay(code).await {
+            Ok(()) => code,
+            Err(error) => {
+                eprintln!("error: {error}");
+                exit::BROKEN
+            }
+        }
     })
 }
 
 /// Loads every experiment that the arguments name. On an error each is printed and the exit code comes back.
-pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
+pub fn load_plans(select: &SelectArgs, engine: Traits) -> Result<Vec<Plan>, u8> {
     let files = experiment::discover(&select.paths).map_err(|error| {
         eprintln!("{error}");
         exit::INVALID
@@ -64,7 +75,7 @@ pub fn load_plans(select: &SelectArgs) -> Result<Vec<Plan>, u8> {
     let mut plans = Vec::new();
     let mut invalid = 0;
     for file in &files {
-        match experiment::load(file, &overrides, &Capabilities::here()) {
+        match experiment::load(file, &overrides, &Capabilities::here(engine)) {
             Ok(plan) => plans.push(plan),
             Err(error) => {
                 eprintln!("{error}");
@@ -93,6 +104,7 @@ pub fn without_control(plan: &Plan) -> Option<&'static str> {
 /// Runs plans one after another on one engine.
 struct Runner {
     engine: Box<dyn Engine>,
+    because: String,
     interrupt: Interrupt,
     out: PathBuf,
     keep: bool,
@@ -108,15 +120,17 @@ pub struct Done {
 
 impl Runner {
     /// Connects to the engine and listens for signals. On an error it is printed and the exit code comes back.
-    async fn new(args: &RunArgs) -> Result<Self, u8> {
+    async fn new(args: &RunArgs, chosen: Choice) -> Result<Self, u8> {
         let broken = |error: &dyn std::fmt::Display| {
             eprintln!("error: {error}");
             exit::BROKEN
         };
         let interrupt = Interrupt::listen().map_err(|error| broken(&error))?;
-        let engine = Docker::connect().await.map_err(|error| broken(&error))?;
+        let because = chosen.because.clone();
+        let engine = chosen.engine().await.map_err(|error| broken(&error))?;
         Ok(Self {
-            engine: Box::new(engine),
+            engine,
+            because,
             interrupt,
             out: args.out.clone(),
             keep: args.keep,
@@ -143,7 +157,10 @@ impl Runner {
             exit::BROKEN
         })?;
         let screen = show(folder.plan().clone(), receiver);
-        let options = RunOptions { keep: self.keep };
+        let options = RunOptions {
+            keep: self.keep,
+            engine_because: self.because.clone(),
+        };
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
         drop(events);
         finish(screen, &verdict, folder.path());

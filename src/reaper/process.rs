@@ -12,7 +12,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
 use super::order::Order;
-use crate::control;
+use crate::control::client;
 use crate::system::docker::{Policy, connect_client, restore_and_start, sweep, unpause};
 use crate::system::engine::{Call, Undo};
 
@@ -96,7 +96,7 @@ async fn watch(run_id: &str) -> ExitCode {
                 for deadline in deadlines.into_values().flatten() {
                     // Containers are removed whatever was done to them; what stands elsewhere stays.
                     if let Deed::Call(call) = &deadline.deed {
-                        make(call).await;
+                        client::make(call).await;
                     }
                 }
                 clean(run_id).await;
@@ -144,7 +144,7 @@ async fn undo_what_is_due(deadlines: &mut BTreeMap<u32, Vec<Deadline>>) {
 /// The harness measures whether it has healed; here it is only done.
 async fn undo(deed: &Deed) {
     match deed {
-        Deed::Call(call) => make(call).await,
+        Deed::Call(call) => client::make(call).await,
         Deed::Process {
             undo,
             container,
@@ -158,16 +158,6 @@ async fn undo(deed: &Deed) {
             };
         }
     }
-}
-
-async fn make(call: &Call) {
-    const WITHIN: Duration = Duration::from_secs(2);
-    let Ok(method) = call.method.parse() else { return };
-    let body: Option<serde_json::Value> = serde_json::from_str(&call.body).ok();
-    // Whoever is not there any more has nothing to be undone.
-    let _: Result<serde_json::Value, _> = control::client::Client::new(call.address)
-        .ask(WITHIN, method, &call.path, body.as_ref())
-        .await;
 }
 
 /// Cleans up, however long Docker takes to answer.

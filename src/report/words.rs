@@ -14,6 +14,14 @@ pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at 
      there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
      to have had no effect, dropped arrivals included) count against it.";
 
+/// `local (Docker does not answer)`.
+pub(super) fn engine(name: &str, because: &str) -> String {
+    match because {
+        "" => clean(name),
+        because => format!("{}: {}", clean(name), clean(because)),
+    }
+}
+
 /// `pass`, `fail`, `inconclusive`.
 pub(super) fn judgement(judgement: Judgement) -> &'static str {
     match judgement {

@@ -79,13 +79,14 @@ fn first_free(out: &Path, base: &str) -> io::Result<PathBuf> {
     ))
 }
 
-/// Milliseconds of the clock and the process id: unique among the processes of a machine.
+/// Milliseconds of the clock and a number by chance: unique on a machine, and among machines too for all that matters.
 fn run_id() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let ms = jiff::Timestamp::now().as_millisecond();
-    format!("{ms:x}x{:x}x{count:x}", std::process::id())
+    // No process id: on a stage it is the same each time.
+    format!("{ms:x}x{:x}x{count:x}", rand::random::<u32>())
 }
 
 /// Reads a run's plan.

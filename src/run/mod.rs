@@ -37,6 +37,8 @@ use interrupt::{Interrupt, Interrupted};
 pub struct RunOptions {
     /// Leave the system up afterwards.
     pub keep: bool,
+    /// Why it is this engine, in a few words; empty if there was no choice.
+    pub engine_because: String,
 }
 
 /// Why a run ended before its end.
@@ -82,6 +84,7 @@ pub async fn run(
         title: plan.experiment.title.clone(),
         seed: plan.seed,
         engine: engine.name().to_owned(),
+        because: options.engine_because.clone(),
     });
     let ended = match AssertUnwindSafe(stages(&mut scene)).catch_unwind().await {
         Ok(ended) => ended,

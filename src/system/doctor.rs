@@ -42,7 +42,7 @@ pub fn of_this_machine() -> Vec<Check> {
         Check::new(
             "packet filter (nftables)",
             true,
-            match kernel::feature("nf_tables", "CONFIG_NF_TABLES") {
+            match kernel::packet_filter() {
                 Feature::There(found) => Ok(found),
                 Feature::LeftOut(found) | Feature::Unheard(found) => Err(found),
             },
@@ -104,7 +104,7 @@ fn control_groups() -> Result<String, String> {
     } else if Path::new("/sys/fs/cgroup/freezer").exists() {
         Ok("version 1".to_owned())
     } else {
-        Err("none that can be read: the state of a replica is asked of Docker, which is slower".to_owned())
+        Err("none that can be read: Docker is asked for the state of a replica, which is slower".to_owned())
     }
 }
 

@@ -40,6 +40,19 @@ pub struct SystemRequest {
     pub logs_dir: PathBuf,
 }
 
+/// What an engine can do, as far as engines differ in what experiments need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// `docker`, `local`.
+    pub name: &'static str,
+    /// Whether the harness reaches what listens on this machine's loopback address while a system is up.
+    pub reaches_loopback: bool,
+    /// Whether it pulls images from registries.
+    pub pulls_images: bool,
+    /// Whether a capability given to a service reaches further than that service's own processes.
+    pub grants_capabilities: bool,
+}
+
 /// Something that runs systems.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -57,6 +70,12 @@ pub trait Engine: Send + Sync {
     /// Removes whatever there is of a run, such as after an `up` that was given up. Returns what could not be removed, in
     /// words; empty means nothing is left.
     async fn clean(&self, run_id: &str) -> Vec<String>;
+
+    /// Last of all, when everything is judged and shown: where kept systems need somebody to look after them, lets the
+    /// command end with that exit code, and lives on until they are taken down. Most engines need nobody.
+    async fn stay(&self, _exit_code: u8) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// A system that is up.

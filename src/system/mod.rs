@@ -10,6 +10,8 @@ pub mod docker;
 pub mod doctor;
 pub mod engine;
 pub mod image;
+pub mod kept;
+pub mod local;
 pub(crate) mod owner;
 mod process_stat;
 pub mod start;

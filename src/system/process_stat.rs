@@ -29,6 +29,11 @@ impl Stat {
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
+
+    /// Whether it stands still until it is told to go on.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
 }
 
 #[cfg(test)]

@@ -300,6 +300,7 @@ pub fn events() -> Vec<Entry> {
         title: "The shop survives".into(),
         seed: 7,
         engine: "docker".into(),
+        because: String::new(),
     };
     let intent = Event::FaultIntent {
         fault: 0,

@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, list};
 use crate::experiment::spec::{Event, Step};
 use crate::fault::{EMULATED_PREFIX, FaultSpec, NAMES};
 use crate::history::Outcome;
-use crate::kernel::Netem;
+use crate::kernel::{Feature, Netem};
 use crate::plan::{PlannedFault, Target, Trigger};
 use crate::yaml::place::Place;
 
@@ -213,6 +213,7 @@ impl Resolver<'_> {
         }
         if bad.is_empty() {
             bad.extend(self.beyond_the_kernel(&place, &fault));
+            bad.extend(self.beyond_the_filter(&place, &fault));
         }
         let is_right = bad.is_empty();
         self.found.append(&mut bad);
@@ -244,6 +245,29 @@ impl Resolver<'_> {
                     None => "load it with `modprobe sch_netem`, if the kernel comes with it; nothing else does this"
                         .to_owned(),
                 }),
+        )
+    }
+}
+
+impl Resolver<'_> {
+    /// A fault of the network, on a kernel that is known to have no packet filter.
+    fn beyond_the_filter(&self, place: &Place, fault: &FaultSpec<Target>) -> Option<Diagnostic> {
+        if !fault.behaviour().needs_agent() {
+            return None;
+        }
+        let Feature::LeftOut(found) = (self.capabilities.packet_filter)() else {
+            return None;
+        };
+        let message = format!(
+            "`{}` needs a packet filter (nftables), which this kernel does not have",
+            fault.name()
+        );
+        Some(
+            self.document
+                .at_key(place, message)
+                .label(found)
+                .allowed("kill, stop and pause")
+                .hint("run it on a kernel with nf_tables"),
         )
     }
 }

@@ -15,6 +15,7 @@ use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 mod controls;
+mod engine;
 mod links;
 mod method;
 mod overlap;
@@ -55,6 +56,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     let toxiproxy = resolver.toxiproxy();
     let faults = resolver.method();
     resolver.within_toxiproxy(toxiproxy.as_ref(), &faults);
+    resolver.within_engine(toxiproxy.as_ref());
     let during = resolver.during();
     let recovery = resolver.recovery();
     resolver.invariants();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
 use crate::yaml::Document;
 use crate::yaml::place::Place;
@@ -18,6 +19,8 @@ pub struct SystemUnderTest {
     pub definition: SystemDefinition,
     /// The folder that holds it (absolute).
     pub dir: PathBuf,
+    /// Its Compose file.
+    pub compose: ComposeFile,
     /// Replicas of each Compose service.
     pub replicas: BTreeMap<String, u32>,
 }
@@ -57,7 +60,8 @@ impl SystemUnderTest {
                 .hint("put compose.yaml beside system.yaml, or name the file with `compose:`")
                 .into());
         }
-        let replicas = crate::system::compose::load(&compose)?.replicas();
+        let compose = crate::system::compose::load(&compose)?;
+        let replicas = compose.replicas();
         let mut checker = Checker {
             document: &document,
             definition: &definition,
@@ -69,6 +73,7 @@ impl SystemUnderTest {
         Ok(Self {
             definition,
             dir,
+            compose,
             replicas,
         })
     }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::kernel::Netem;
+use crate::kernel::{Feature, Netem};
 use crate::plan::{Target, Trigger};
+use crate::system::{docker, local};
 
 mod properties;
 
@@ -12,10 +13,25 @@ mod properties;
 const FOLDER: &str = "src/experiment/tests";
 
 /// A kernel that can do everything.
-const CAPABLE: Capabilities = Capabilities { netem: || Netem::There };
+const CAPABLE: Capabilities = Capabilities {
+    netem: || Netem::There,
+    packet_filter: || Feature::There("seen".to_owned()),
+    engine: docker::TRAITS,
+};
 /// One without network emulation.
 const WITHOUT_NETEM: Capabilities = Capabilities {
     netem: || Netem::Missing("Specified qdisc kind is unknown".to_owned()),
+    ..CAPABLE
+};
+/// One without a packet filter.
+const WITHOUT_NFTABLES: Capabilities = Capabilities {
+    packet_filter: || Feature::LeftOut("the kernel was built without it".to_owned()),
+    ..CAPABLE
+};
+/// The engine without Docker.
+const ON_LOCAL: Capabilities = Capabilities {
+    engine: local::TRAITS,
+    ..CAPABLE
 };
 
 fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
@@ -25,10 +41,11 @@ fn load(path: &Path, overrides: &Overrides) -> Result<Plan, Diagnostics> {
 /// What is said of a bad file, on the kernel that its name asks for.
 fn load_bad(path: &Path) -> Result<Plan, Diagnostics> {
     let stem = path.file_stem().unwrap().to_string_lossy();
-    let kernel = if stem.ends_with("without-netem") {
-        WITHOUT_NETEM
-    } else {
-        CAPABLE
+    let kernel = match stem {
+        stem if stem.ends_with("without-netem") => WITHOUT_NETEM,
+        stem if stem.ends_with("without-nftables") => WITHOUT_NFTABLES,
+        stem if stem.ends_with("on-local") => ON_LOCAL,
+        _ => CAPABLE,
     };
     super::load(path, &seeded(1), &kernel)
 }
@@ -187,6 +204,7 @@ fn faults_of_network_emulation_need_a_kernel_that_may_have_it() {
     );
     let unknown = Capabilities {
         netem: || Netem::Unknown("no namespace can be made".to_owned()),
+        ..CAPABLE
     };
     let json = |plan: &Plan| serde_json::to_string(plan).unwrap();
     let tried_later = super::load(&file, &seeded(1), &unknown).unwrap();
@@ -199,6 +217,7 @@ fn faults_of_network_emulation_need_a_kernel_that_may_have_it() {
 fn nobody_tries_the_kernel_for_a_file_that_needs_nothing_of_it() {
     let untouched = Capabilities {
         netem: || panic!("it was asked for"),
+        ..CAPABLE
     };
     super::load(&good("everything.yaml"), &seeded(1), &untouched).unwrap();
 }

@@ -108,7 +108,7 @@ fn controls(page: &Page<'_>) -> Markup {
 fn environment(page: &Page<'_>) -> Markup {
     let (plan, verdict) = (page.plan, page.verdict);
     let engine = page.events.iter().find_map(|entry| match &entry.event {
-        Event::Started { engine, .. } => Some(clean(engine)),
+        Event::Started { engine, because, .. } => Some(words::engine(engine, because)),
         _ => None,
     });
     let replicas: Vec<String> = plan

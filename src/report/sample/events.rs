@@ -43,6 +43,7 @@ pub(in crate::report) fn events() -> Vec<Entry> {
                 title: plan().experiment.title,
                 seed: 42,
                 engine: "docker".to_owned(),
+                because: "Docker answers".to_owned(),
             },
         ),
         (-2_390, phase(Phase::Images, None)),

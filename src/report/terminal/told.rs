@@ -41,14 +41,15 @@ pub(in crate::report) fn line(event: &Event) -> Option<Told> {
             title,
             seed,
             engine,
+            because,
         } => Told::new(
             Mark::Plain,
             format!(
-                "run {} of {}: {} (seed {seed}, {})",
+                "run {} of {}: {} (seed {seed}, engine {})",
                 clean(run_id),
                 clean(experiment),
                 clean(title),
-                clean(engine)
+                words::engine(engine, because)
             ),
         ),
         Event::Phase { phase, budget_ms } => {

@@ -61,6 +61,20 @@ impl ComposeFile {
         images
     }
 
+    /// The project's name as images carry it: the file's own, or its folder's.
+    pub fn project(&self) -> String {
+        let folder = || self.dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = self.name.clone().or_else(folder).unwrap_or_default().to_lowercase();
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        match name.trim_matches('-') {
+            "" => "project".to_owned(),
+            name => name.to_owned(),
+        }
+    }
+
     /// How many replicas each service has.
     pub fn replicas(&self) -> BTreeMap<String, u32> {
         self.services

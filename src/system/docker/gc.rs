@@ -80,7 +80,7 @@ fn run_and_owner(labels: &HashMap<String, String>) -> Option<(String, Option<Str
 
 /// A run is alive if its process lives, or if somebody holds its lock: the one is seen within a process namespace, the
 /// other wherever the cache is shared.
-fn life(run_id: &str, owner: Option<&str>) -> Life {
+pub(super) fn life(run_id: &str, owner: Option<&str>) -> Life {
     match cache::try_lock(&ground::alive_lock(run_id)) {
         Ok(Some(_)) => owner.and_then(Owner::parse).map_or(Life::Dead, |owner| owner.life()),
         Ok(None) => Life::Alive,

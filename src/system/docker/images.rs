@@ -144,7 +144,7 @@ impl Maker<'_> {
         named: &BTreeMap<String, String>,
     ) -> Result<String, EngineError> {
         let began = Instant::now();
-        let name = format!("nightmail/build-{}-{service}", project(compose));
+        let name = format!("nightmail/build-{}-{service}", compose.project());
         let (owned, resolved) = (build.clone(), named.clone());
         let context = tokio::task::spawn_blocking(move || context::collect(&owned, &resolved))
             .await
@@ -249,19 +249,5 @@ fn failed(image: &str, error: ImageError) -> EngineError {
         image: image.to_owned(),
         reason: error.reason,
         log: error.log,
-    }
-}
-
-/// The project's name in image names: the file's own, or its folder's.
-fn project(compose: &ComposeFile) -> String {
-    let folder = || compose.dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = compose.name.clone().or_else(folder).unwrap_or_default().to_lowercase();
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    match name.trim_matches('-') {
-        "" => "project".to_owned(),
-        name => name.to_owned(),
     }
 }

@@ -43,7 +43,19 @@ pub(super) fn filter(label: &str) -> HashMap<String, Vec<String>> {
 pub(super) fn words(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        other => other.to_string(),
+        other => root_of(other),
+    }
+}
+
+/// What is at the bottom of an error, which the layers above it may not say: `permission denied` rather than `client error`.
+fn root_of(error: &Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    match root.downcast_ref::<std::io::Error>() {
+        Some(io) => io.kind().to_string(),
+        None => error.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! `images` makes images, `ground` is what a run stands on, `network` makes its network, `holder` and `replica` create
 //! containers, `bring_up` has them started in order (which is `system::start`'s), `running` acts on them, `sweep` removes
-//! them, `gc` and `doctor` look at all.
+//! them, `gc` and `doctor` look at all, and `kept` at systems that stay up.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::event::Events;
 use crate::system::cache;
 use crate::system::compose::ComposeFile;
-use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest};
+use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest, Traits};
 
 mod bring_up;
 mod build;
@@ -31,6 +31,7 @@ mod gc;
 mod ground;
 mod holder;
 mod images;
+mod kept;
 mod labels;
 mod lifecycle;
 mod logs;
@@ -43,10 +44,19 @@ pub(crate) mod sweep;
 pub use doctor::doctor;
 pub use gc::{GcReport, gc};
 use ground::Ground;
+pub use kept::{KeptRun, Way};
 pub(crate) use lifecycle::{Policy, restore_and_start, unpause};
 
 /// A connection to Docker's interface.
 pub(crate) type Client = bollard::Docker;
+
+/// What it can do.
+pub const TRAITS: Traits = Traits {
+    name: "docker",
+    reaches_loopback: true,
+    pulls_images: true,
+    grants_capabilities: true,
+};
 
 /// The Docker engine.
 pub struct Docker {
@@ -130,6 +140,11 @@ impl Docker {
     }
 }
 
+/// Whether Docker answers; if not, why.
+pub async fn answers() -> Result<(), EngineError> {
+    connect_client().await.map(drop)
+}
+
 /// Connects to where `DOCKER_HOST` or the usual places say, and checks that Docker answers.
 pub(crate) async fn connect_client() -> Result<Client, EngineError> {
     let unreachable = |reason: String| EngineError::Unreachable {
@@ -150,7 +165,7 @@ pub(crate) async fn connect_client() -> Result<Client, EngineError> {
 #[async_trait]
 impl Engine for Docker {
     fn name(&self) -> &'static str {
-        "docker"
+        TRAITS.name
     }
 
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError> {

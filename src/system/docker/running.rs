@@ -18,6 +18,7 @@ use super::{Client, labels, logs, sweep};
 use crate::plan::ReplicaId;
 use crate::system::definition::{Ready, SystemDefinition};
 use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::kept;
 use crate::system::start::{LogSink, Look, ready};
 
 /// A replica with all that acting on it takes.
@@ -299,13 +300,8 @@ impl RunningSystem for RunningDocker {
         for follower in self.pods.iter().filter_map(Pod::take_follower) {
             follower.abort();
         }
-        let mut lines: Vec<String> = self
-            .replicas
-            .iter()
-            .map(|replica| format!("{}: {}", replica.id, replica.address))
-            .collect();
+        let mut lines = kept::lines(&self.run_id, &self.definition, &self.replicas);
         lines.push(format!("docker ps --filter label={}={}", labels::RUN, self.run_id));
-        lines.push("`nightmail gc` takes it down".to_owned());
         lines
     }
 }

@@ -1,7 +1,6 @@
-//! Faults on real containers: what they do, what their receipts say, and that a receipt of one that does not bite says so.
+//! Faults on real replicas: what they do, what their receipts say, and that a receipt of one that does not bite says so.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,22 @@ use nightmail::fault::loss::Loss;
 use nightmail::fault::pause::Pause;
 use nightmail::fault::stop::Stop;
 use nightmail::fault::{Fault, FaultContext, Patience, Receipt};
-use nightmail::plan::{ReplicaId, Role, Target};
+use nightmail::plan::{Role, Target};
 use nightmail::system::definition::SystemDefinition;
-use nightmail::system::engine::{Engine, ProcessState, RunningSystem, SystemRequest};
+use nightmail::system::engine::{ProcessState, RunningSystem, SystemRequest};
 use serde_json::{Value, json};
 
-use crate::support::{ask, engine, events, eventually, folder, left_of, replica, request, request_of};
+use crate::support::{Under, ask, events, eventually, folder, replica, request, request_of, write};
+
+on_both_engines!(
+    a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal,
+    a_stop_that_stops_nobody_is_not_confirmed,
+    a_process_fault_that_somebody_undoes_has_lapsed,
+    a_loss_takes_its_share_in_its_direction_until_the_heal,
+    a_loss_whose_rules_are_gone_is_not_confirmed,
+    a_role_is_whichever_database_has_it_when_the_fault_comes,
+    a_standby_that_was_frozen_already_proves_nothing,
+);
 
 const TTL: Duration = Duration::from_secs(60);
 /// How long anything that must come may take.
@@ -66,33 +75,19 @@ fn unconfirmed(receipt: &Receipt, because: &str) {
     );
 }
 
-fn docker(args: &[&str]) -> String {
-    let output = Command::new("docker").args(args).output().unwrap();
-    assert!(output.status.success(), "docker {args:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// A replica's container.
-fn container(run_id: &str, id: &ReplicaId) -> String {
-    let labels = [
-        format!("label=nightmail.run={run_id}"),
-        format!("label=nightmail.replica={id}"),
-    ];
-    let [run, replica] = labels.each_ref().map(String::as_str);
-    let part = "label=nightmail.part=replica";
-    let found = docker(&["ps", "-aq", "--filter", run, "--filter", replica, "--filter", part]);
-    assert_eq!(found.lines().count(), 1, "{id} is one container: {found:?}");
-    found
-}
-
-/// What Docker itself says of a container.
-fn inspect(container: &str, of: &str) -> String {
-    docker(&["inspect", "--format", of, container])
-}
-
-async fn down(system: &Arc<dyn RunningSystem>, run_id: &str) {
+async fn down(engine: &Under, system: &Arc<dyn RunningSystem>, run_id: &str) {
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(run_id), Vec::<String>::new());
+}
+
+/// Whether a replica that ends by itself is brought back.
+async fn comes_back(system: &Arc<dyn RunningSystem>, service: &str) {
+    let address = system.replica(&replica(service, 1)).unwrap().address;
+    let _ = ask(address, "/exit");
+    eventually("its restart policy brought it back", WITHIN, || {
+        ask(address, "/").is_ok()
+    })
+    .await;
 }
 
 const STOPPABLE: &str = "
@@ -102,29 +97,17 @@ services:
   deaf: {image: probe, command: serve, stop_grace_period: 1s}
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal() {
+async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal(engine: Under) {
     let request = request("fault-stop", STOPPABLE, &["polite", "twin", "deaf"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
-    let (polite, twin) = (replica("polite", 1), replica("twin", 1));
+    let system = engine.up(&request, &events()).await.unwrap();
+    let polite = replica("polite", 1);
     let address = |id| system.replica(id).unwrap().address;
     let stop = Stop { targets: of("polite") };
     let context = context(&system, 0);
     confirmed(&stop.inject(&context).await.unwrap(), &["polite-1"]);
-    let stopped = container(&request.run_id, &polite);
-    assert_eq!(
-        inspect(&stopped, "{{.State.ExitCode}}"),
-        "0",
-        "137 would be that of SIGKILL"
-    );
 
-    // Docker brings back a twin of the same policy that ends by itself; by then it would have brought this one back too.
-    let _ = ask(address(&twin), "/exit");
-    let restarted = container(&request.run_id, &twin);
-    eventually("its twin was restarted", WITHIN, || {
-        inspect(&restarted, "{{.RestartCount}}") == "1" && ask(address(&twin), "/").is_ok()
-    })
-    .await;
+    // A twin of the same policy that ends by itself is brought back; by then this one would have been brought back too.
+    comes_back(&system, "twin").await;
     assert_eq!(system.state(&polite).await.unwrap(), ProcessState::Exited);
     assert!(ask(address(&polite), "/").is_err(), "nobody is there");
 
@@ -132,12 +115,8 @@ async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal() {
     confirmed(&healed, &["polite-1"]);
     assert!(!healed.lapsed, "{healed:#?}");
     assert_eq!(ask(address(&polite), "/").unwrap(), "ok");
-    assert_eq!(
-        inspect(&stopped, "{{.HostConfig.RestartPolicy.Name}}"),
-        "always",
-        "its policy is back"
-    );
-    down(&system, &request.run_id).await;
+    comes_back(&system, "polite").await;
+    down(&engine, &system, &request.run_id).await;
     let log = std::fs::read_to_string(request.logs_dir.join("polite-1.log")).unwrap();
     let said: Vec<&str> = log.lines().filter(|line| !line.starts_with("asked for")).collect();
     assert_eq!(
@@ -146,11 +125,11 @@ async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_stops_nobody_is_not_confirmed() {
+async fn a_stop_that_stops_nobody_is_not_confirmed(engine: Under) {
     let request = request("fault-stop-not", STOPPABLE, &["polite", "twin", "deaf"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
-    let polite = container(&request.run_id, &replica("polite", 1));
+    let system = engine.up(&request, &events()).await.unwrap();
+    let polite = replica("polite", 1);
+    let somebody_else = engine.somebody_else(&system, &request.run_id);
 
     // The signal is lost on it: it is still there when patience is at its end, and is killed only later.
     let deaf = Stop { targets: of("deaf") };
@@ -159,25 +138,25 @@ async fn a_stop_that_stops_nobody_is_not_confirmed() {
     confirmed(&deaf.heal(&context).await.unwrap(), &["deaf-1"]);
 
     // Somebody else stopped it.
-    docker(&["stop", &polite]);
+    somebody_else.does("stop", &polite).await;
     let stop = Stop { targets: of("polite") };
     let context = impatient(&system, 1);
     unconfirmed(&stop.inject(&context).await.unwrap(), "polite-1: was gone before");
 
     // Somebody else starts it and freezes it: it is not as it was before, and no heal.
-    docker(&["start", &polite]);
-    docker(&["pause", &polite]);
+    somebody_else.does("start", &polite).await;
+    somebody_else.does("pause", &polite).await;
     unconfirmed(&stop.heal(&context).await.unwrap(), "polite-1: frozen");
-    docker(&["unpause", &polite]);
+    somebody_else.does("unpause", &polite).await;
     confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
-    down(&system, &request.run_id).await;
+    down(&engine, &system, &request.run_id).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_fault_that_somebody_undoes_has_lapsed() {
+async fn a_process_fault_that_somebody_undoes_has_lapsed(engine: Under) {
     let request = request("fault-undone", STOPPABLE, &["polite", "twin", "deaf"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
-    let polite = container(&request.run_id, &replica("polite", 1));
+    let system = engine.up(&request, &events()).await.unwrap();
+    let polite = replica("polite", 1);
+    let somebody_else = engine.somebody_else(&system, &request.run_id);
     let faults: [(Box<dyn Fault>, &str); 3] = [
         (Box::new(Kill { targets: of("polite") }), "start"),
         (Box::new(Stop { targets: of("polite") }), "start"),
@@ -186,16 +165,12 @@ async fn a_process_fault_that_somebody_undoes_has_lapsed() {
     for (number, (fault, undo)) in (0..).zip(faults) {
         let context = context(&system, number);
         confirmed(&fault.inject(&context).await.unwrap(), &["polite-1"]);
-        docker(&[undo, &polite]);
+        somebody_else.does(undo, &polite).await;
         let healed = fault.heal(&context).await.unwrap();
         lapsed(&healed, &["polite-1"], "polite-1: was running before the heal");
-        assert_eq!(
-            inspect(&polite, "{{.HostConfig.RestartPolicy.Name}}"),
-            "always",
-            "its policy is back"
-        );
+        comes_back(&system, "polite").await;
     }
-    down(&system, &request.run_id).await;
+    down(&engine, &system, &request.run_id).await;
 }
 
 const PAIR: &str = "
@@ -249,16 +224,15 @@ fn loss(percent: f64) -> Loss<Target> {
     }
 }
 
-async fn pair(name: &str) -> (SystemRequest, Arc<dyn RunningSystem>) {
+async fn pair(engine: &Under, name: &str) -> (SystemRequest, Arc<dyn RunningSystem>) {
     let mut request = request(name, PAIR, &["front", "back"]);
     request.agents = vec![replica("front", 1), replica("back", 1)];
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     (request, system)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_loss_takes_its_share_in_its_direction_until_the_heal() {
-    let (request, system) = pair("fault-loss").await;
+async fn a_loss_takes_its_share_in_its_direction_until_the_heal(engine: Under) {
+    let (request, system) = pair(&engine, "fault-loss").await;
     let (loss, context) = (loss(30.0), context(&system, 0));
     confirmed(&loss.inject(&context).await.unwrap(), &["back-1", "front-1"]);
 
@@ -278,12 +252,11 @@ async fn a_loss_takes_its_share_in_its_direction_until_the_heal() {
 
     confirmed(&loss.heal(&context).await.unwrap(), &["back-1", "front-1"]);
     assert_eq!(arrive(&system, "front", "back").await, SENT);
-    down(&system, &request.run_id).await;
+    down(&engine, &system, &request.run_id).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
-    let (request, system) = pair("fault-loss-not").await;
+async fn a_loss_whose_rules_are_gone_is_not_confirmed(engine: Under) {
+    let (request, system) = pair(&engine, "fault-loss-not").await;
     // Its time is over long before so small a share could be measured.
     let over = FaultContext {
         ttl: Duration::from_millis(1),
@@ -323,7 +296,7 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed() {
         &["back-1", "front-1"],
         "before the heal",
     );
-    down(&system, &request.run_id).await;
+    down(&engine, &system, &request.run_id).await;
 }
 
 /// The database of the postage fixture, and nothing else of it.
@@ -345,7 +318,7 @@ fn databases(name: &str) -> SystemRequest {
         "services": only(&compose["services"], "database-"),
     });
     // JSON is YAML.
-    std::fs::write(dir.join("compose.yaml"), cut.to_string()).unwrap();
+    write(&dir.join("compose.yaml"), &cut.to_string());
     let definition: SystemDefinition = serde_json::from_value(json!({
         "name": name,
         "title": "A primary and its standby",
@@ -380,11 +353,11 @@ async fn query(system: &Arc<dyn RunningSystem>, service: &str, sql: &str) -> Str
     row.unwrap_or_default().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_whichever_database_has_it_when_the_fault_comes() {
+async fn a_role_is_whichever_database_has_it_when_the_fault_comes(engine: Under) {
     let request = databases("fault-roles");
-    let system = engine().await.up(&request, &events()).await.unwrap();
-    let state = |service: &str| inspect(&container(&request.run_id, &replica(service, 1)), "{{.State.Status}}");
+    let system = engine.up(&request, &events()).await.unwrap();
+    let somebody_else = engine.somebody_else(&system, &request.run_id);
+    let state = |service: &str| somebody_else.sees(&replica(service, 1));
     let primary = || role(Role::Primary);
 
     let freeze = Pause {
@@ -434,18 +407,18 @@ async fn a_role_is_whichever_database_has_it_when_the_fault_comes() {
         (state("database-1"), state("database-2")),
         ("running".into(), "running".into())
     );
-    down(&system, &request.run_id).await;
+    down(&engine, &system, &request.run_id).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_standby_that_was_frozen_already_proves_nothing() {
+async fn a_standby_that_was_frozen_already_proves_nothing(engine: Under) {
     let request = databases("fault-roles-not");
-    let system = engine().await.up(&request, &events()).await.unwrap();
-    let standby = container(&request.run_id, &replica("database-2", 1));
+    let system = engine.up(&request, &events()).await.unwrap();
+    let standby = replica("database-2", 1);
+    let somebody_else = engine.somebody_else(&system, &request.run_id);
     let freeze = Pause {
         targets: vec![Target::Replicas(vec![replica("database-2", 1)])],
     };
-    docker(&["pause", &standby]);
+    somebody_else.does("pause", &standby).await;
     unconfirmed(
         &freeze.inject(&impatient(&system, 0)).await.unwrap(),
         "was frozen before",
@@ -459,6 +432,6 @@ async fn a_standby_that_was_frozen_already_proves_nothing() {
         refusal.contains("database-2-1 did not answer (nothing within"),
         "{refusal}"
     );
-    docker(&["unpause", &standby]);
-    down(&system, &request.run_id).await;
+    somebody_else.does("unpause", &standby).await;
+    down(&engine, &system, &request.run_id).await;
 }

@@ -3,9 +3,19 @@
 use std::time::{Duration, Instant};
 
 use nightmail::plan::ReplicaId;
-use nightmail::system::engine::{Engine, ProcessState, RunningSystem, Undo};
+use nightmail::system::engine::{ProcessState, RunningSystem, Undo};
 
-use crate::support::{ask, engine, events, eventually, left_of, replica, request};
+use crate::support::{Under, ask, events, eventually, replica, request};
+
+on_both_engines!(
+    a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_and_its_policy,
+    a_stopped_replica_stays_down_until_it_is_started,
+    a_frozen_replica_accepts_and_does_not_answer_and_thaws,
+    the_reaper_ends_a_fault_whose_time_is_over,
+    onsets_are_quick,
+);
+
+on_local_only!(one_that_is_dying_is_started_all_the_same);
 
 const RESTARTING: &str = "
 services:
@@ -22,10 +32,9 @@ async fn until(system: &dyn RunningSystem, id: &ReplicaId, state: ProcessState) 
     began.elapsed()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_and_its_policy() {
+async fn a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_and_its_policy(engine: Under) {
     let request = request("kill", RESTARTING, &["app", "peer"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let id = replica("app", 1);
     let address = system.replica(&id).unwrap().address;
     let peer = system.replica(&replica("peer", 1)).unwrap().address;
@@ -64,16 +73,42 @@ async fn a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_a
     assert_eq!(system.state(&id).await.unwrap(), ProcessState::Running);
 
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
     let log = std::fs::read_to_string(request.logs_dir.join("app-1.log")).unwrap();
     let starts = log.lines().filter(|line| *line == "listening as app-1").count();
     assert_eq!(starts, 4, "every start is in the log, once:\n{log}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_replica_stays_down_until_it_is_started() {
+async fn one_that_is_dying_is_started_all_the_same(engine: Under) {
+    let request = request("dying", RESTARTING, &["app", "peer"]);
+    let system = engine.up(&request, &events()).await.unwrap();
+    let id = replica("app", 1);
+    let address = system.replica(&id).unwrap().address;
+    for _ in 0..10 {
+        system.kill(&id).await.unwrap();
+        system.start(&id).await.unwrap();
+        eventually("it answers again", Duration::from_secs(5), || ask(address, "/").is_ok()).await;
+    }
+    // It is deaf to its stop signal, and is started while its grace lasts.
+    let (stopped, started) = tokio::join!(system.stop(&id), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        system.start(&id).await
+    });
+    stopped.unwrap();
+    started.unwrap();
+    eventually("it answers again", Duration::from_secs(5), || ask(address, "/").is_ok()).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(
+        ask(address, "/").unwrap(),
+        "ok",
+        "its grace is over, and it was told to live"
+    );
+    assert_eq!(system.down().await, Vec::<String>::new());
+}
+
+async fn a_stopped_replica_stays_down_until_it_is_started(engine: Under) {
     let request = request("stop", RESTARTING, &["app", "peer"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let id = replica("app", 1);
     // The probe is the first process of its namespace and has no handler: SIGTERM is lost on it, SIGKILL follows.
     let began = Instant::now();
@@ -91,10 +126,9 @@ async fn a_stopped_replica_stays_down_until_it_is_started() {
     assert_eq!(system.down().await, Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_replica_accepts_and_does_not_answer_and_thaws() {
+async fn a_frozen_replica_accepts_and_does_not_answer_and_thaws(engine: Under) {
     let request = request("pause", RESTARTING, &["app", "peer"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let id = replica("app", 1);
     let address = system.replica(&id).unwrap().address;
     system.pause(&id).await.unwrap();
@@ -109,13 +143,12 @@ async fn a_frozen_replica_accepts_and_does_not_answer_and_thaws() {
     system.kill(&id).await.unwrap();
     until(&*system, &id, ProcessState::Exited).await;
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_reaper_ends_a_fault_whose_time_is_over() {
+async fn the_reaper_ends_a_fault_whose_time_is_over(engine: Under) {
     let request = request("deadline", RESTARTING, &["app", "peer"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let (app, peer) = (replica("app", 1), replica("peer", 1));
     let ttl = Duration::from_millis(300);
     system.arm_deadline(0, Undo::Start, &app, ttl).await.unwrap();
@@ -146,14 +179,13 @@ async fn the_reaper_ends_a_fault_whose_time_is_over() {
         "a disarmed deadline acted"
     );
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn onsets_are_quick() {
+async fn onsets_are_quick(engine: Under) {
     const ROUNDS: usize = 9;
     let request = request("onset", RESTARTING, &["app", "peer"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let id = replica("app", 1);
     let (mut kills, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

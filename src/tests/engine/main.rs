@@ -1,14 +1,29 @@
-//! The engine on real Docker: what it starts, what it leaves, and what it does to replicas.
+//! The engines: what they start, what they leave, and what they do to replicas, on real Docker and without it.
 //!
-//! Everything here is labelled with a run id of its own, bounded, and removed by the code under test.
+//! Everything here is labelled with a run id of its own, bounded, and removed by the code under test. Tests of the engine
+//! without Docker run once more on a stage, each alone.
+
+#[macro_use]
+mod support;
 
 mod death;
 mod faults;
 mod lifecycle;
-mod support;
+mod replicas;
+#[path = "../ways/mod.rs"]
+mod ways;
 
 use nightmail::system::engine::{Engine, EngineError};
-use support::{ask, engine, events, left_of, replica, request};
+use support::{Under, ask, engine, events, left_of, replica, request};
+
+on_both_engines!(
+    a_system_comes_up_as_its_compose_file_says_and_leaves_nothing,
+    two_runs_at_once_do_not_meet,
+    a_container_that_dies_at_its_start_gives_its_last_words_and_leaves_nothing,
+    jobs_and_health_checks_are_waited_for,
+    a_compose_key_that_is_not_supported_stops_everything_before_it_starts,
+    an_image_that_cannot_be_had_says_what_to_do,
+);
 
 const TWO: &str = "
 services:
@@ -29,15 +44,14 @@ services:
 volumes: {data: }
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_system_comes_up_as_its_compose_file_says_and_leaves_nothing() {
+async fn a_system_comes_up_as_its_compose_file_says_and_leaves_nothing(engine: Under) {
     let mut request = request("whole", TWO, &["front", "back"]);
     request
         .environment
         .entry("front".to_owned())
         .or_default()
         .insert("COLOUR".to_owned(), "blue".to_owned());
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     let ids: Vec<String> = system.replicas().iter().map(|replica| replica.id.to_string()).collect();
     assert_eq!(ids, ["back-1", "back-2", "front-1"]);
     let address = |id| system.replica(&id).unwrap().address;
@@ -75,15 +89,13 @@ async fn a_system_comes_up_as_its_compose_file_says_and_leaves_nothing() {
     assert_eq!(ask(back, "/write/scratch").unwrap(), "written");
 
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
     let log = std::fs::read_to_string(request.logs_dir.join("front-1.log")).unwrap();
     assert!(log.starts_with("listening as front-1\n"), "{log}");
     assert!(log.contains("asked for /env/COLOUR\n"), "{log}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_runs_at_once_do_not_meet() {
-    let engine = engine().await;
+async fn two_runs_at_once_do_not_meet(engine: Under) {
     let (first, second) = (
         request("twins", TWO, &["front", "back"]),
         request("twins", TWO, &["front", "back"]),
@@ -102,14 +114,13 @@ async fn two_runs_at_once_do_not_meet() {
         "only the run's own replicas are found: {found}"
     );
     assert_eq!(other.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&second.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&second.run_id), Vec::<String>::new());
     assert_eq!(ask(front, "/").unwrap(), "ok", "the other run goes on");
     assert_eq!(one.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&first.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&first.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_dies_at_its_start_gives_its_last_words_and_leaves_nothing() {
+async fn a_container_that_dies_at_its_start_gives_its_last_words_and_leaves_nothing(engine: Under) {
     let compose = "
 services:
   well: {image: probe, command: serve}
@@ -117,7 +128,7 @@ services:
   later: {image: probe, command: serve, depends_on: {ill: {condition: service_healthy}}}
 ";
     let request = request("ill", compose, &["well", "ill", "later"]);
-    let Err(error) = engine().await.up(&request, &events()).await else {
+    let Err(error) = engine.up(&request, &events()).await else {
         panic!("it came up");
     };
     let EngineError::NotReady { replica, reason, log } = &error else {
@@ -129,11 +140,10 @@ services:
     let mut log = log.clone();
     log.sort();
     assert_eq!(log, ["first words", "last words: password is ***"]);
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn jobs_and_health_checks_are_waited_for() {
+async fn jobs_and_health_checks_are_waited_for(engine: Under) {
     let compose = "
 services:
   migration: {image: probe, command: job}
@@ -145,39 +155,31 @@ services:
   client: {image: probe, command: serve, depends_on: {app: {condition: service_healthy}}}
 ";
     let request = request("jobs", compose, &["client"]);
-    let system = engine().await.up(&request, &events()).await.unwrap();
+    let system = engine.up(&request, &events()).await.unwrap();
     assert!(system.is_ready(&replica("app", 1)).await.unwrap());
     assert_eq!(system.down().await, Vec::<String>::new());
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compose_key_that_is_not_supported_stops_everything_before_it_starts() {
+async fn a_compose_key_that_is_not_supported_stops_everything_before_it_starts(engine: Under) {
     let request = request(
         "unsupported",
         "services:\n  a:\n    image: probe\n    privileged: true\n",
         &[],
     );
-    let error = engine()
-        .await
-        .prepare(&request, &events())
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = engine.prepare(&request, &events()).await.unwrap_err().to_string();
     assert!(error.contains("`privileged` is not supported"), "{error}");
     assert!(error.contains("compose.yaml:4:5"), "{error}");
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_had_says_what_to_do() {
+async fn an_image_that_cannot_be_had_says_what_to_do(engine: Under) {
     let request = request(
         "absent",
         "services:\n  a: {image: \"localhost:1/no/such:image\"}\n",
         &[],
     );
-    let error = engine()
-        .await
+    let error = engine
         .up(&request, &events())
         .await
         .err()
@@ -187,7 +189,7 @@ async fn an_image_that_cannot_be_had_says_what_to_do() {
         error.contains("localhost:1/no/such:image") && error.contains("x-nightmail"),
         "{error}"
     );
-    assert_eq!(left_of(&request.run_id), Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

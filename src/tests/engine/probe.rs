@@ -1,7 +1,9 @@
 //! A small server for the tests of the engine: it says what it sees from within a container.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::process::Command;
+use std::time::Duration;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +19,46 @@ fn main() {
             std::process::exit(3);
         }
         Some("job") => println!("job done"),
+        Some("idle") => idle(),
+        Some("late") => {
+            std::thread::sleep(Duration::from_millis(500));
+            std::fs::write("/there", "").expect("a file");
+            serve();
+        }
+        Some("facts") => facts(),
+        Some("check") => check(&arguments[1]),
+        Some("orphan") => {
+            // Nobody waits for it but whoever inherits it.
+            Command::new("/proc/self/exe").arg("job").spawn().expect("a process");
+        }
         other => panic!("no such mode: {other:?}"),
+    }
+}
+
+/// Says what it was born with.
+fn facts() {
+    println!("descriptors {}", list("/proc/self/fd").expect("a folder"));
+    println!("standard input {}", std::fs::read_link("/proc/self/fd/0").expect("a descriptor").display());
+    let status = std::fs::read_to_string("/proc/self/status").expect("a file");
+    for (name, field) in [("ignored", "SigIgn:"), ("blocked", "SigBlk:")] {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a line");
+        println!("{name} {}", line.trim());
+    }
+}
+
+/// Says that it is there, and does nothing more.
+fn idle() {
+    println!("idle as {}", std::env::var("HOSTNAME").unwrap_or_default());
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Ends well if that file is there, and says why not.
+fn check(path: &str) {
+    if let Err(error) = std::fs::metadata(path) {
+        eprintln!("{path}: {error}");
+        std::process::exit(1);
     }
 }
 
@@ -79,9 +120,40 @@ fn answer(path: &str) -> String {
             Ok(()) => "written".to_owned(),
             Err(error) => error.to_string(),
         },
-        "exit" => std::process::exit(7),
+        "read" => match std::fs::read(format!("/{argument}")) {
+            Ok(found) => String::from_utf8_lossy(&found).replace('\0', "\n"),
+            Err(error) => error.to_string(),
+        },
+        "list" => list(&format!("/{argument}")).unwrap_or_else(|error| error.to_string()),
+        "link" => match std::fs::read_link(format!("/{argument}")) {
+            Ok(target) => target.display().to_string(),
+            Err(error) => error.to_string(),
+        },
+        "connect" => connect(argument).unwrap_or_else(|error| error.to_string()),
+        "orphan" => orphan().unwrap_or_else(|error| error.to_string()),
+        "exit" => std::process::exit(argument.parse().unwrap_or(7)),
         _ => "ok".to_owned(),
     }
+}
+
+/// Names, in order.
+fn list(folder: &str) -> std::io::Result<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names.join(" "))
+}
+
+fn connect(address: &str) -> std::io::Result<String> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    TcpStream::connect_timeout(&address, Duration::from_secs(2)).map(|_| "connected".to_owned())
+}
+
+/// Starts a process that starts another and ends before that does.
+fn orphan() -> std::io::Result<String> {
+    Command::new("/proc/self/exe").arg("orphan").status().map(|status| status.to_string())
 }
 
 fn fetch(host: &str) -> std::io::Result<String> {

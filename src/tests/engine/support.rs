@@ -1,39 +1,58 @@
-//! Systems for the tests: a Compose file, a definition, and the probe program as their only image.
+//! Systems for the tests: a Compose file, a definition, and the probe program as their only image; and the engines that
+//! run them.
 
+use std::collections::BTreeSet;
+use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use nightmail::event::Events;
 use nightmail::plan::ReplicaId;
 use nightmail::system::definition::SystemDefinition;
 use nightmail::system::docker::Docker;
-use nightmail::system::engine::SystemRequest;
+use nightmail::system::engine::{Engine, RunningSystem, SystemRequest};
+use nightmail::system::local::{Local, stage};
+use nix::fcntl::{OFlag, open};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::stat::{Mode, umask};
 use serde_json::json;
+
+use crate::ways;
 
 /// A folder of a workspace that has the probe as its only package.
 pub fn folder(name: &str) -> PathBuf {
     static WORKSPACE: Once = Once::new();
-    let workspace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine");
+    let workspace = std::env::var_os(ways::FOLDER)
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+        .join("engine");
     WORKSPACE.call_once(|| {
         std::fs::create_dir_all(&workspace).unwrap();
         let manifest = "[workspace]\n[package]\nname = \"probe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
                         [[bin]]\nname = \"probe\"\npath = \"probe.rs\"\n";
-        // Written only when it differs, so that nothing is built anew without need.
         for (file, text) in [("Cargo.toml", manifest), ("probe.rs", include_str!("probe.rs"))] {
-            let path = workspace.join(file);
-            if std::fs::read_to_string(&path).ok().as_deref() != Some(text) {
-                std::fs::write(path, text).unwrap();
-            }
+            write(&workspace.join(file), text);
         }
     });
     let folder = workspace.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// Writes a file if it differs, so that nothing is built anew without need, and at once, since the same test on another
+/// engine may be reading it.
+pub fn write(path: &Path, text: &str) {
+    if std::fs::read_to_string(path).ok().as_deref() == Some(text) {
+        return;
+    }
+    let partial = path.with_extension(format!("{}", rand::random::<u32>()));
+    std::fs::write(&partial, text).unwrap();
+    std::fs::rename(partial, path).unwrap();
 }
 
 /// Where the image `probe` comes from; appended to every Compose file.
@@ -47,17 +66,15 @@ pub fn replica(service: &str, index: u32) -> ReplicaId {
     }
 }
 
-/// A run id that no other test, and no test at the same time, has.
+/// A run id that no other test, and no test at the same time, has: process ids count from 1 on every stage.
 pub fn run_id(name: &str) -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("test-{name}-{}-{number}", std::process::id())
+    format!("test-{name}-{:08x}", rand::random::<u32>())
 }
 
 /// A request for a system of this Compose file, in which every service named in `ready` answers on its port when ready.
 pub fn request(name: &str, compose: &str, ready: &[&str]) -> SystemRequest {
     let dir = folder(name);
-    std::fs::write(dir.join("compose.yaml"), format!("{compose}{IMAGES}")).unwrap();
+    write(&dir.join("compose.yaml"), &format!("{compose}{IMAGES}"));
     let hints: serde_json::Map<String, serde_json::Value> = ready
         .iter()
         .map(|service| {
@@ -88,6 +105,237 @@ pub fn request_of(name: &str, dir: PathBuf, definition: SystemDefinition) -> Sys
     }
 }
 
+/// Makes two tests of each of these functions, one on Docker and one on the engine without it. Such a function takes the
+/// engine, [`Under`] test.
+macro_rules! on_both_engines {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_docker() {
+                super::$test(crate::support::Under::docker().await).await;
+            }
+
+            #[test]
+            fn on_local() {
+                crate::support::on_local(concat!(module_path!(), "::on_local"), super::$test);
+            }
+        }
+    )+};
+}
+
+/// The same for what only the engine without Docker does.
+macro_rules! on_local_only {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            #[test]
+            fn on_local() {
+                crate::support::on_local(concat!(module_path!(), "::on_local"), super::$test);
+            }
+        }
+    )+};
+}
+
+/// The engine that a test is about.
+pub struct Under {
+    engine: Box<dyn Engine>,
+}
+
+impl Deref for Under {
+    type Target = dyn Engine;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.engine
+    }
+}
+
+impl Under {
+    pub async fn docker() -> Self {
+        Self {
+            engine: Box::new(engine().await),
+        }
+    }
+
+    pub fn is_docker(&self) -> bool {
+        self.name() == "docker"
+    }
+
+    /// Everything that there is of a run, asked past the code under test.
+    pub fn left_of(&self, run_id: &str) -> Vec<String> {
+        match self.is_docker() {
+            true => left_of(run_id),
+            false => left_on_stage(run_id),
+        }
+    }
+}
+
+/// Whoever else acts on a system's replicas, past the fault that a test is about: by Docker itself where that runs them, and
+/// otherwise by the engine, which nobody else can reach.
+pub struct SomebodyElse {
+    is_docker: bool,
+    system: Arc<dyn RunningSystem>,
+    run_id: String,
+}
+
+impl Under {
+    pub fn somebody_else(&self, system: &Arc<dyn RunningSystem>, run_id: &str) -> SomebodyElse {
+        SomebodyElse {
+            is_docker: self.is_docker(),
+            system: system.clone(),
+            run_id: run_id.to_owned(),
+        }
+    }
+}
+
+impl SomebodyElse {
+    /// `stop`, `start`, `pause` or `unpause`.
+    pub async fn does(&self, deed: &str, id: &ReplicaId) {
+        if self.is_docker {
+            docker(&[deed, &container(&self.run_id, id)]);
+            return;
+        }
+        match deed {
+            "stop" => self.system.stop(id).await,
+            "start" => self.system.start(id).await,
+            "pause" => self.system.pause(id).await,
+            "unpause" => self.system.unpause(id).await,
+            other => panic!("nobody can {other}"),
+        }
+        .unwrap();
+    }
+
+    /// `running`, `paused` or `exited`, as Docker says it, or the kernel.
+    pub fn sees(&self, id: &ReplicaId) -> String {
+        if self.is_docker {
+            let container = container(&self.run_id, id);
+            return docker(&["inspect", "--format", "{{.State.Status}}", &container]);
+        }
+        let place = format!("/{}/{id}/", self.run_id);
+        let read = |pid: u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let found = others_on_stage().into_iter().find(|pid| {
+            let is_first = |line: &str| line.starts_with("NSpid:") && line.ends_with("\t1");
+            read(*pid, "mountinfo").contains(&place) && read(*pid, "status").lines().any(is_first)
+        });
+        let status = found.map(|pid| read(pid, "status")).unwrap_or_default();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
+        match state.map(|state| &state[..1]) {
+            None | Some("Z" | "X") => "exited",
+            Some("T") => "paused",
+            Some(_) => "running",
+        }
+        .to_owned()
+    }
+}
+
+fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A replica's container.
+fn container(run_id: &str, id: &ReplicaId) -> String {
+    let labels = [
+        format!("label=nightmail.run={run_id}"),
+        format!("label=nightmail.replica={id}"),
+    ];
+    let [run, replica] = labels.each_ref().map(String::as_str);
+    let part = "label=nightmail.part=replica";
+    let found = docker(&["ps", "-aq", "--filter", run, "--filter", replica, "--filter", part]);
+    assert_eq!(found.lines().count(), 1, "{id} is one container: {found:?}");
+    found
+}
+
+/// Runs a test on stages of its own: one for every way in which nightmail can be run here, and in each this test alone,
+/// once more. `test` is its name, with that of the crate.
+pub fn on_local<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Under) -> F) {
+    let Some(inside) = stage::Inside::take() else {
+        let (_, test) = test.split_once("::").expect("a test is within a module");
+        return ways::all().iter().for_each(|way| once_more(way, test));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let engine = Local::new(inside).unwrap();
+        body(Under {
+            engine: Box::new(engine),
+        })
+        .await;
+        eventually("the stage is bare", Duration::from_secs(5), || {
+            others_on_stage().is_empty() && interfaces() == BTreeSet::from(["lo".to_owned()])
+        })
+        .await;
+    });
+}
+
+fn once_more(way: &ways::Way, test: &str) {
+    let own = std::env::current_exe().unwrap();
+    let mut command = way.command(Path::new(env!("CARGO_BIN_EXE_nightmail")));
+    command.arg("stage").arg(way.readable(&own));
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env("LEAK", "a secret of the harness");
+    // SAFETY: only calls that a handler of signals may make.
+    unsafe { command.pre_exec(leave_traces) };
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{} it did not pass: {}\n{said}{}",
+        way.name,
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Gives a process what replicas must not inherit: a mask for new files, a signal that is ignored and one that is blocked,
+/// and a descriptor that stays open.
+fn leave_traces() -> std::io::Result<()> {
+    umask(Mode::from_bits_truncate(0o077));
+    // SAFETY: no handler of ours runs.
+    unsafe { signal(Signal::SIGUSR1, SigHandler::SigIgn) }?;
+    let blocked: SigSet = [Signal::SIGUSR2].into_iter().collect();
+    blocked.thread_block()?;
+    let null = open("/dev/null", OFlag::O_RDONLY, Mode::empty())?;
+    // Without the mark that closes it when another program begins; not ours to close.
+    std::mem::forget(null);
+    Ok(())
+}
+
+/// Processes of this stage beside its first and this one, zombies too.
+pub fn others_on_stage() -> BTreeSet<u32> {
+    let found = std::fs::read_dir("/proc").unwrap().flatten();
+    found
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| ![1, std::process::id()].contains(pid))
+        .collect()
+}
+
+fn interfaces() -> BTreeSet<String> {
+    let listed = std::fs::read_to_string("/proc/self/net/dev").unwrap();
+    let lines = listed.lines().skip(2);
+    lines
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
+}
+
+/// Mounts of this stage, and processes on it, that belong to a run: its id is in the paths that they were mounted from.
+fn left_on_stage(run_id: &str) -> Vec<String> {
+    let mentions = |pid: &str| {
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        mounts.contains(run_id)
+    };
+    let mounted = mentions("self").then(|| "a mount".to_owned());
+    let processes = others_on_stage().into_iter();
+    let processes = processes.filter(|pid| mentions(&pid.to_string()));
+    mounted
+        .into_iter()
+        .chain(processes.map(|pid| format!("process {pid}")))
+        .collect()
+}
+
+/// Docker, with nightmail itself at hand.
 pub async fn engine() -> Docker {
     let docker = Docker::connect().await.expect("these tests need Docker");
     docker.with_executable(env!("CARGO_BIN_EXE_nightmail"))

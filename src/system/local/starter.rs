@@ -1,0 +1,230 @@
+//! Starting replicas: what the Compose file and the image say, put together for a launcher.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::ground::Ground;
+use super::images::Unpacked;
+use super::names::Names;
+use super::pod::spec::{Hold, Mount, Process, Program, Root, Spec};
+use super::process::{Held, Launcher};
+use super::replica::{self, Plan, Pod};
+use crate::system::compose::{MountSource, Service};
+use crate::system::engine::EngineError;
+use crate::system::start::{Links, LogSink, Member, Starter, agent_words, sysctls};
+
+/// Docker's own default.
+const SHM_BYTES: u64 = 64 << 20;
+/// Where programs are looked for if neither the image nor the Compose file says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts the replicas of one run.
+pub(super) struct LocalStarter {
+    pub(super) launcher: Launcher,
+    pub(super) ground: Arc<Ground>,
+    pub(super) images: BTreeMap<String, Unpacked>,
+    /// Who can be found, by which names.
+    pub(super) names: Arc<Names>,
+    /// Whether every user id means something here.
+    pub(super) all_users: bool,
+}
+
+/// A namespace with its agent's words.
+pub(super) struct Holder {
+    held: Held,
+    words: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Starter for LocalStarter {
+    type Holder = Holder;
+    type Pod = Pod;
+
+    async fn hold(&self, member: &Member, links: &Links) -> Result<Holder, EngineError> {
+        let refused = |reason: String| EngineError::Refused {
+            action: format!("making the pod of {}", member.id),
+            reason,
+        };
+        let network = &self.ground.network;
+        let mut parameters = links.sysctls(&member.service);
+        // As Docker does: whoever runs a program need not be root for the sake of its port.
+        parameters
+            .entry("net.ipv4.ip_unprivileged_port_start".to_owned())
+            .or_insert_with(|| "0".to_owned());
+        let hold = Hold {
+            bridge: network.bridge.clone(),
+            wire: network.wire(member.index),
+            address: member.address,
+            sysctls: parameters,
+            // The first word is the command of nightmail, which the launcher has no need of.
+            agent: member.agent.then(|| agent_words(network.gateway(), links).split_off(1)),
+            empty: self.ground.folder(format!("{}/agent", member.id))?,
+        };
+        let (reader, writer) = replica::words().map_err(refused)?;
+        let words = Arc::default();
+        tokio::spawn(replica::keep_words(reader, Arc::clone(&words)));
+        let launcher = self.launcher.clone();
+        let hold = async move { launcher.hold(Spec::Hold(hold), writer).await };
+        let held = self.ground.launch(hold).await.map_err(refused)?;
+        Ok(Holder { held, words })
+    }
+
+    async fn launch(&self, member: &Member, holder: Holder, log: Arc<LogSink>) -> Result<Pod, EngineError> {
+        let plan = self.plan(member)?;
+        let (launcher, ground) = (self.launcher.clone(), self.ground.clone());
+        Pod::launch(plan, holder.held, holder.words, launcher, ground, log).await
+    }
+
+    async fn check_agent(&self, member: &Member, holder: &Holder) -> Result<(), EngineError> {
+        replica::check_agent(&member.replica(), &holder.held, &holder.words)
+    }
+}
+
+impl LocalStarter {
+    fn plan(&self, member: &Member) -> Result<Plan, EngineError> {
+        let (service, image) = (&member.service, &self.images[&member.service.name]);
+        let stop_signal = service.stop_signal.as_ref().or(image.settings.stop_signal.as_ref());
+        let stop_signal = match stop_signal {
+            None => libc::SIGTERM,
+            Some(name) => replica::signal(name).ok_or_else(|| EngineError::Refused {
+                action: format!("starting {}", member.id),
+                reason: format!("there is no signal `{name}`"),
+            })?,
+        };
+        Ok(Plan {
+            replica: member.replica(),
+            program: self.program(member, image)?,
+            restart: service.restart,
+            stop_signal,
+            stop_grace: service.stop_grace,
+            ready: member.ready.clone(),
+            healthcheck: service.healthcheck.clone().filter(|_| member.has_healthcheck()),
+        })
+    }
+
+    fn program(&self, member: &Member, image: &Unpacked) -> Result<Program, EngineError> {
+        let service = &member.service;
+        let hostname = member.hostname();
+        Ok(Program {
+            network: None,
+            root: Root {
+                image: image.root.clone(),
+                changes: Some(self.ground.folder(format!("{}/changes", member.id))?),
+                merged: self.ground.folder(format!("{}/root", member.id))?,
+                all_users: self.all_users,
+                read_only: service.read_only,
+                tmpfs: service.tmpfs.clone(),
+                mounts: self.mounts(member, image)?,
+                files: self.files(&hostname, member),
+                shm_size_bytes: service.shm_size_bytes.unwrap_or(SHM_BYTES),
+            },
+            sysctls: sysctls(service, false),
+            ulimits: service.ulimits.clone(),
+            init: service.init,
+            process: Process {
+                words: words(service, image),
+                environment: environment(member, image, &hostname),
+                user: service.user.clone().or_else(|| image.settings.user.clone()),
+                working_dir: service
+                    .working_dir
+                    .clone()
+                    .or_else(|| image.settings.working_dir.clone()),
+                all_users: self.all_users,
+                cap_add: service.cap_add.clone(),
+                cap_drop: service.cap_drop.clone(),
+            },
+            hostname,
+        })
+    }
+
+    /// Volumes of the Compose file, and those of the image that it does not mention; what lies higher first.
+    fn mounts(&self, member: &Member, image: &Unpacked) -> Result<Vec<Mount>, EngineError> {
+        let mut mounts = Vec::new();
+        for mount in &member.service.mounts {
+            let (source, begins_with_image) = match &mount.source {
+                MountSource::Bind(path) => (path.clone(), false),
+                MountSource::Volume(name) => (self.ground.folder(format!("volumes/{name}"))?, true),
+                MountSource::Anonymous => (self.anonymous(member, &mount.target)?, true),
+            };
+            mounts.push(Mount {
+                source,
+                target: mount.target.clone(),
+                read_only: mount.read_only,
+                begins_with_image,
+            });
+        }
+        for target in &image.settings.volumes {
+            let is_known = mounts.iter().any(|mount| mount.target == *target);
+            if !is_known && !member.service.tmpfs.contains_key(target) {
+                mounts.push(Mount {
+                    source: self.anonymous(member, target)?,
+                    target: target.clone(),
+                    read_only: false,
+                    begins_with_image: true,
+                });
+            }
+        }
+        mounts.sort_by_key(|mount| mount.target.matches('/').count());
+        Ok(mounts)
+    }
+
+    fn anonymous(&self, member: &Member, target: &str) -> Result<PathBuf, EngineError> {
+        let name = target.trim_matches('/').replace('/', "-");
+        self.ground.folder(format!("{}/volumes/{name}", member.id))
+    }
+
+    /// Files of the run: names resolve by the hosts file, and for those who do not look there by the name server.
+    fn files(&self, hostname: &str, member: &Member) -> BTreeMap<String, String> {
+        let mut hosts = format!("127.0.0.1 localhost\n{} {hostname}\n", member.address);
+        let entries = self.names.entries();
+        // Each replica has another order, so that those who take the first do not all take the same.
+        for at in 0..entries.len() {
+            let (address, names) = &entries[(at + usize::from(member.index)) % entries.len()];
+            hosts.push_str(&format!("{address} {}\n", names.join(" ")));
+        }
+        BTreeMap::from([
+            ("/etc/hosts".to_owned(), hosts),
+            ("/etc/hostname".to_owned(), format!("{hostname}\n")),
+            (
+                "/etc/resolv.conf".to_owned(),
+                format!("nameserver {}\n", self.ground.network.gateway()),
+            ),
+            // A name may stand on several lines.
+            ("/etc/host.conf".to_owned(), "multi on\n".to_owned()),
+        ])
+    }
+}
+
+/// What runs: as in Docker, an entrypoint of the Compose file leaves nothing of the image's command.
+fn words(service: &Service, image: &Unpacked) -> Vec<String> {
+    let settings = &image.settings;
+    let (entrypoint, command) = match &service.entrypoint {
+        Some(entrypoint) => (entrypoint.clone(), service.command.clone().unwrap_or_default()),
+        None => {
+            let command = service.command.clone();
+            (
+                settings.entrypoint.clone(),
+                command.unwrap_or_else(|| settings.command.clone()),
+            )
+        }
+    };
+    [entrypoint, command].concat()
+}
+
+fn environment(member: &Member, image: &Unpacked, hostname: &str) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::from([
+        ("PATH".to_owned(), PATH.to_owned()),
+        ("HOSTNAME".to_owned(), hostname.to_owned()),
+    ]);
+    environment.extend(image.settings.environment.clone());
+    environment.extend(
+        member
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    environment
+}
