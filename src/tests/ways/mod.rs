@@ -25,7 +25,7 @@ pub struct Way {
     pub name: &'static str,
     /// Where whoever runs may write; it stays from one test to the next, as a cache does.
     pub folder: PathBuf,
-    becomes: Option<u32>,
+    pub becomes: Option<u32>,
 }
 
 /// Every way that there is here.
@@ -58,7 +58,7 @@ fn way(name: &'static str, folder: PathBuf, becomes: Option<u32>) -> Way {
 }
 
 /// Straight to the terminal: what a passing test prints, the runner keeps to itself.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("NOTE: {text}\n").as_bytes());
 }
 
