@@ -6,11 +6,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use nightmail::event::{self, Entry, Event, Phase};
+#[path = "run.rs"]
+mod run;
+
+use run::Run;
 
 /// Runs of each; the first makes what images are missing and is not counted.
 const ROUNDS: usize = 5;
@@ -22,7 +24,7 @@ const PLAIN_MAX: f64 = 1.3;
 /// With faults of the network, so that agents stand beside three replicas.
 const EXPERIMENT: &str = "experiments/postage/provider-cut-off.yaml";
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     measure().unwrap_or_else(|failure| {
@@ -40,7 +42,7 @@ fn measure() -> Result<ExitCode, Failure> {
     let mut runs: Vec<Run> = Vec::new();
     let mut plain_starts = Vec::new();
     for round in 0..=ROUNDS {
-        let run = run()?;
+        let run = Run::of(EXPERIMENT, "docker")?;
         let (up, down) = plain();
         if round > 0 {
             runs.push(run);
@@ -53,7 +55,9 @@ fn measure() -> Result<ExitCode, Failure> {
     column("after the load: drain, final reads", &|run| run.drain);
     column("down", &|run| run.down);
     column("judging, reports, end", &|run| run.after);
-    let overhead = column("nightmail, all beside the load", &|run| run.overhead());
+    let overhead = column("nightmail, all beside the load", &|run| {
+        run.before + run.drain + run.down + run.after
+    });
     row("plain: up", plain_starts.iter().map(|(up, _)| *up).collect());
     row("plain: down", plain_starts.iter().map(|(_, down)| *down).collect());
     let plain = row(
@@ -80,74 +84,6 @@ fn row(name: &str, mut times: Vec<Duration>) -> Duration {
     let median = times[times.len() / 2];
     say(&format!("| {name} | {median:.2?} | {times:.2?} |"));
     median
-}
-
-/// Where the time of a run went.
-struct Run {
-    /// From the command to the first arrival.
-    before: Duration,
-    /// From the last arrival to the beginning of the end of the system.
-    drain: Duration,
-    down: Duration,
-    after: Duration,
-}
-
-impl Run {
-    fn overhead(&self) -> Duration {
-        self.before + self.drain + self.down + self.after
-    }
-}
-
-/// Runs the experiment by the binary, as a user does. Any verdict but *pass* is a failure.
-fn run() -> Result<Run, Failure> {
-    let out = tempfile::tempdir()?;
-    let unix_ms = || -> Result<i64, Failure> {
-        Ok(i64::try_from(
-            std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)?
-                .as_millis(),
-        )?)
-    };
-    let began_ms = unix_ms()?;
-    let status = Command::new(env!("CARGO_BIN_EXE_nightmail"))
-        .args(["run", EXPERIMENT, "--engine", "docker", "--out"])
-        .arg(out.path())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    let ended_ms = unix_ms()?;
-    if !status.success() {
-        return Err(format!("the experiment did not pass: {status}").into());
-    }
-    let events = read_events(&only_folder(out.path())?.join(event::FILE))?;
-    let at = |wanted: &dyn Fn(&Event) -> bool| -> Result<i64, Failure> {
-        let entry = events.iter().find(|entry| wanted(&entry.event));
-        Ok(entry.ok_or("an event is missing")?.unix_ms)
-    };
-    let load = at(&|event| matches!(event, Event::Phase { phase: Phase::Gate, .. }))?;
-    let load_ended = at(&|event| matches!(event, Event::LoadEnded(_)))?;
-    let down = at(&|event| matches!(event, Event::Phase { phase: Phase::Down, .. }))?;
-    let is_down = at(&|event| matches!(event, Event::Down { .. }))?;
-    let between = |from: i64, to: i64| Duration::from_millis(u64::try_from(to - from).unwrap_or(0));
-    Ok(Run {
-        before: between(began_ms, load),
-        drain: between(load_ended, down),
-        down: between(down, is_down),
-        after: between(is_down, ended_ms),
-    })
-}
-
-fn only_folder(out: &Path) -> Result<PathBuf, Failure> {
-    let mut folders = std::fs::read_dir(out)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    Ok(folders
-        .find(|path| path.join(event::FILE).is_file())
-        .ok_or("no run folder")?)
-}
-
-fn read_events(file: &Path) -> Result<Vec<Entry>, Failure> {
-    let text = std::fs::read_to_string(file)?;
-    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
 /// What a script would do: `docker run` and `docker rm`, in parallel where the order allows.
