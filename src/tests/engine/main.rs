@@ -9,6 +9,7 @@ mod support;
 mod death;
 mod faults;
 mod lifecycle;
+mod lives;
 mod replicas;
 #[path = "../ways/mod.rs"]
 mod ways;

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +16,7 @@ use nightmail::event::Events;
 use nightmail::plan::ReplicaId;
 use nightmail::system::definition::SystemDefinition;
 use nightmail::system::docker::Docker;
-use nightmail::system::engine::{Engine, RunningSystem, SystemRequest};
+use nightmail::system::engine::{Engine, ProcessState, RunningSystem, SystemRequest};
 use nightmail::system::local::{Local, stage};
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
@@ -251,10 +250,7 @@ fn container(run_id: &str, id: &ReplicaId) -> String {
 pub fn on_local<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Under) -> F) {
     let Some(inside) = stage::Inside::take() else {
         let (_, test) = test.split_once("::").expect("a test is within a module");
-        return ways::all()
-            .iter()
-            .filter(|way| can_build(way))
-            .for_each(|way| once_more(way, test));
+        return ways::all().iter().for_each(|way| once_more(way, test));
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -266,31 +262,18 @@ pub fn on_local<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Under) -> 
             engine: Box::new(engine),
         })
         .await;
-        eventually("the stage is bare", Duration::from_secs(5), || {
-            others_on_stage().is_empty() && interfaces() == BTreeSet::from(["lo".to_owned()])
-        })
-        .await;
+        // The kernel takes down the network of many namespaces one after another, when it finds the time.
+        let began = Instant::now();
+        let left = || (others_on_stage(), &interfaces() - &BTreeSet::from(["lo".to_owned()]));
+        while left() != Default::default() {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "left on the stage: {:?}",
+                left()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
-}
-
-/// Whether Cargo, which builds the probe, is within reach of this way. Where it is not, that is said past the runner's
-/// capture; whole commands are tested in every way all the same (`local`).
-fn can_build(way: &ways::Way) -> bool {
-    let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_default());
-    let is_open = |folder: &Path| folder.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0);
-    let can = way.becomes.is_none()
-        || cargo
-            .ancestors()
-            .skip(1)
-            .filter(|folder| folder.is_absolute())
-            .all(is_open);
-    if !can {
-        ways::say(&format!(
-            "the engine is not tested {}, since Cargo cannot be reached so\n",
-            way.name
-        ));
-    }
-    can
 }
 
 fn once_more(way: &ways::Way, test: &str) {
@@ -407,4 +390,46 @@ pub async fn eventually(what: &str, within: Duration, mut holds: impl FnMut() ->
         assert!(began.elapsed() < within, "{what}: not within {within:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+pub const WITHIN: Duration = Duration::from_secs(5);
+
+pub fn address(system: &dyn RunningSystem, service: &str) -> Ipv4Addr {
+    system.replica(&replica(service, 1)).unwrap().address
+}
+
+pub fn asked(system: &dyn RunningSystem, service: &str, path: &str) -> String {
+    ask(address(system, service), path).unwrap()
+}
+
+/// A line of `/proc/self/status`.
+pub fn status(system: &dyn RunningSystem, service: &str, field: &str) -> String {
+    field_of(&asked(system, service, "/status"), field)
+}
+
+pub fn field_of(status: &str, field: &str) -> String {
+    let prefix = format!("{field}:");
+    let line = status.lines().find_map(|line| line.strip_prefix(&prefix));
+    let words: Vec<&str> = line
+        .unwrap_or_else(|| panic!("no {field} in\n{status}"))
+        .split_whitespace()
+        .collect();
+    words.join(" ")
+}
+
+pub async fn until(system: &dyn RunningSystem, id: &ReplicaId, state: ProcessState) {
+    let began = Instant::now();
+    while system.state(id).await.unwrap() != state {
+        assert!(began.elapsed() < WITHIN, "{id} is not {state:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub async fn down(engine: &Under, system: &dyn RunningSystem, request: &SystemRequest) {
+    assert_eq!(system.down().await, Vec::<String>::new());
+    assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
+}
+
+pub fn log(request: &SystemRequest, replica: &str) -> String {
+    std::fs::read_to_string(request.logs_dir.join(format!("{replica}.log"))).unwrap()
 }

@@ -154,7 +154,7 @@ fn a_defect_fails_by_the_assertion_that_names_it() {
 #[test]
 fn without_docker_the_exit_code_is_four_and_says_so() {
     let output = Command::new(env!("CARGO_BIN_EXE_nightmail"))
-        .args(["run", EXPERIMENT])
+        .args(["run", "--engine", "docker", EXPERIMENT])
         .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
         .output()
         .unwrap();

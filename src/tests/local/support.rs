@@ -213,22 +213,36 @@ impl Parlour {
 
     /// Everything that there is of its runs: processes that were started with its cache, that have it on their command line
     /// or in their mounts, and mounts of the host itself.
-    pub fn left(&self) -> Vec<String> {
+    fn found(&self) -> Vec<(u32, String)> {
         let mentions = |path: String| {
             let read = std::fs::read(path).unwrap_or_default();
             let wanted = self.cache();
             let wanted = wanted.as_os_str().as_encoded_bytes();
             read.windows(wanted.len()).any(|part| part == wanted)
         };
-        let mut left = Vec::new();
+        let mut found = Vec::new();
         for pid in processes() {
             let file = |name: &str| format!("/proc/{pid}/{name}");
             if ["environ", "cmdline", "mountinfo"].map(file).into_iter().any(mentions) {
                 let words = std::fs::read_to_string(file("cmdline")).unwrap_or_default();
-                left.push(format!("process {pid}: {}", words.replace('\0', " ")));
+                found.push((pid, words.replace('\0', " ")));
             }
         }
-        left
+        found
+    }
+
+    /// Those of its processes that have this on their command line.
+    pub fn processes(&self, word: &str) -> Vec<Pid> {
+        let all = self.found().into_iter();
+        all.filter(|(_, words)| words.contains(word))
+            .map(|(pid, _)| Pid::from_raw(pid as i32))
+            .collect()
+    }
+
+    /// The same as [`Parlour::found`], in words.
+    pub fn left(&self) -> Vec<String> {
+        let all = self.found().into_iter();
+        all.map(|(pid, words)| format!("process {pid}: {words}")).collect()
     }
 
     /// Waits until nothing is left.

@@ -58,11 +58,11 @@ fn way(name: &'static str, folder: PathBuf, becomes: Option<u32>) -> Way {
 }
 
 /// Straight to the terminal: what a passing test prints, the runner keeps to itself.
-pub fn say(text: &str) {
+fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("NOTE: {text}\n").as_bytes());
 }
 
-/// A folder of the ordinary user's, if root can become one here who may make namespaces.
+/// A folder of the ordinary user's, if root can become one here who may make namespaces and who reaches Cargo.
 fn ordinary_folder() -> Result<PathBuf, String> {
     let folder = std::env::temp_dir().join(format!("nightmail-tests-{ORDINARY}"));
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -73,19 +73,51 @@ fn ordinary_folder() -> Result<PathBuf, String> {
     if meta.uid() != ORDINARY || !meta.is_dir() {
         return Err(format!("{} belongs to somebody else", folder.display()));
     }
-    let mut tried = become_user(ORDINARY);
-    tried.args(["unshare", "--user", "--map-root-user", "--mount", "--net", "true"]);
-    let output = tried.output().map_err(|error| format!("setpriv: {error}"))?;
-    match output.status.success() {
-        true => Ok(folder),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    std::fs::create_dir_all(toolchain(&folder)).map_err(failed)?;
+    let user = way("", folder.clone(), Some(ORDINARY));
+    let namespaces = ["unshare", "--user", "--map-root-user", "--mount", "--net", "true"];
+    for words in [&namespaces[..], &["cargo", "--version"]] {
+        let output = user.command(Path::new(words[0])).args(&words[1..]).output();
+        let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
     }
+    Ok(folder)
 }
 
-fn become_user(id: u32) -> Command {
+/// Where an ordinary user finds the toolchain.
+fn toolchain(folder: &Path) -> PathBuf {
+    folder.join("toolchain")
+}
+
+/// The toolchain, which often lies in a home of root's, where nobody else may look; and not rustup's stand-ins, which look
+/// into that home.
+fn sysroot() -> &'static str {
+    static SYSROOT: OnceLock<String> = OnceLock::new();
+    SYSROOT.get_or_init(|| {
+        let output = Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .output()
+            .expect("rustc");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}
+
+/// Becomes a user for the words that follow, who sees the toolchain in the folder: by a mount that nobody else sees.
+fn become_user(id: u32, folder: &Path) -> Command {
     let id = id.to_string();
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new("unshare");
     command.args([
+        "--mount",
+        "sh",
+        "-c",
+        r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#,
+        "sh",
+    ]);
+    command.arg(sysroot()).arg(toolchain(folder));
+    command.args([
+        "setpriv",
         "--reuid",
         &id,
         "--regid",
@@ -103,13 +135,14 @@ impl Way {
         let mut command = match self.becomes {
             None => Command::new(program),
             Some(id) => {
-                let mut command = become_user(id);
+                let mut command = become_user(id, &self.folder);
                 command.arg(self.readable(program));
                 command.env_clear();
                 command.env("HOME", &self.folder).env("TMPDIR", &self.folder);
                 command.env("NIGHTMAIL_CACHE", self.folder.join("cache"));
                 command.env("CARGO_HOME", self.folder.join("cargo"));
-                command.env("PATH", path_with_cargo());
+                let path = std::env::var("PATH").unwrap_or_default();
+                command.env("PATH", format!("{}/bin:{path}", toolchain(&self.folder).display()));
                 command
             }
         };
@@ -123,7 +156,7 @@ impl Way {
         let Some(id) = self.becomes.filter(|_| program.is_absolute()) else {
             return program.to_owned();
         };
-        let mut tried = become_user(id);
+        let mut tried = become_user(id, &self.folder);
         tried.args([OsStr::new("test"), OsStr::new("-x"), program.as_os_str()]);
         if tried.status().is_ok_and(|status| status.success()) {
             return program.to_owned();
@@ -141,17 +174,5 @@ impl Way {
             std::fs::rename(partial, &copy).expect("the folder can be written");
         }
         copy
-    }
-}
-
-/// The `PATH` with the toolchain's own folder in front: rustup's stand-ins look into a home that is not an ordinary user's.
-fn path_with_cargo() -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("rustc").args(["--print", "sysroot"]).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            format!("{}/bin:{path}", String::from_utf8_lossy(&output.stdout).trim())
-        }
-        _ => path,
     }
 }
