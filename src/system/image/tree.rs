@@ -160,6 +160,17 @@ impl Change {
     }
 }
 
+/// Copies a whole tree into a folder that is there, which becomes like its root.
+pub fn copy_all(from: &Path, to: &Path) -> Result<(), ImageError> {
+    copy_into(from, to, Path::new("/"), Change::default())?;
+    liken(from, to).map_err(|error| ImageError::io(to, &error))
+}
+
+/// Gives a folder the owner and mode of another.
+pub fn liken(from: &Path, to: &Path) -> io::Result<()> {
+    Change::default().apply(to, &from.metadata()?)
+}
+
 /// Copies what lies below a folder of the host into a folder of a tree; what is there already stays, or is replaced.
 pub fn copy_into(from: &Path, root: &Path, path: &Path, change: Change) -> Result<(), ImageError> {
     let listing = std::fs::read_dir(from).map_err(|error| ImageError::io(from, &error))?;

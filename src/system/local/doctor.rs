@@ -55,12 +55,6 @@ pub async fn doctor() -> Vec<Check> {
             found.overlay,
             "images are copied for each replica instead, which takes longer and more memory",
         ),
-        Check::new(
-            "engine local: limits by control groups",
-            false,
-            Err("not used: what a run leaves in them would outlive it; faults of processes do without".to_owned()),
-            "limits on memory and processors are for `ulimits`, as far as they reach",
-        ),
     ]
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::ground::Ground;
 use super::images::Unpacked;
 use super::names::Names;
-use super::pod::spec::{Hold, Mount, Process, Program, Root, Spec};
+use super::pod::spec::{Hold, Mount, PATH, Process, Program, Root, Spec};
 use super::process::{Held, Launcher};
 use super::replica::{self, Plan, Pod};
 use crate::system::compose::{MountSource, Service};
@@ -18,8 +18,6 @@ use crate::system::start::{Links, LogSink, Member, Starter, agent_words, sysctls
 
 /// Docker's own default.
 const SHM_BYTES: u64 = 64 << 20;
-/// Where programs are looked for if neither the image nor the Compose file says.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts the replicas of one run.
 pub(super) struct LocalStarter {

@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
-use super::spec::Process;
+use super::spec::{PATH, Process};
 use super::{PodError, Tried, process, user};
 use crate::system::cache;
 use crate::system::engine::EngineError;
@@ -161,7 +161,7 @@ pub fn image_has(replica: &str, pid: i32, command: &[OsString]) -> Result<bool, 
         .and_then(|target| Root::of(&target))
         .map_err(refused(replica))?;
     let first = command.first().and_then(|word| word.to_str());
-    Ok(root.has(SHELL) || first.is_some_and(|first| root.has_program(first, process::PATH)))
+    Ok(root.has(SHELL) || first.is_some_and(|first| root.has_program(first, PATH)))
 }
 
 /// Enters the network of a stage, by its first process.
@@ -229,7 +229,7 @@ impl Root {
 }
 
 fn program(root: &Root, process: Process, command: &[OsString]) -> Result<Program, PodError> {
-    let path = process.environment.get("PATH").map_or(process::PATH, String::as_str);
+    let path = process.environment.get("PATH").map_or(PATH, String::as_str);
     let text = |word: &OsString| {
         let word = word.to_str().map(str::to_owned);
         word.ok_or_else(|| PodError::new("the command is not UTF-8"))

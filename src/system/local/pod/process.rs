@@ -14,7 +14,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chdir, dup2_stdin, execve, fchown, setgroups, setresgid, setresuid};
 
-use super::spec::Process;
+use super::spec::{PATH, Process};
 use super::user::Ids;
 use super::{PodError, Tried};
 
@@ -35,9 +35,6 @@ const USUAL: [Capability; 13] = [
     Capability::CAP_KILL,
     Capability::CAP_AUDIT_WRITE,
 ];
-
-/// Where a program is looked for if its environment does not say.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Becomes the user, with the rights and in the place of the process. The root is its own already.
 pub(super) fn confine(process: &Process, ids: &Ids) -> Result<(), PodError> {

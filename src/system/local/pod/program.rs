@@ -2,15 +2,14 @@
 
 use std::fs::File;
 
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, sethostname, setsid};
+use nix::unistd::{ForkResult, fork, sethostname, setsid};
 
 use super::spec::{Program, Said};
 use super::{Line, PodError, Tried, clone_aside, hold, process, root, user};
+use crate::system::local::stage;
 
 /// Starts the program and tells its process.
 pub(super) fn start(line: &Line, program: &Program) -> Result<(), PodError> {
@@ -67,7 +66,7 @@ fn stay_as_init() -> Result<(), PodError> {
     loop {
         match all.wait() {
             Ok(Signal::SIGCHLD) => {
-                if let Some(code) = reap(child) {
+                if let Some(code) = stage::reap(child) {
                     std::process::exit(code);
                 }
             }
@@ -75,18 +74,6 @@ fn stay_as_init() -> Result<(), PodError> {
                 let _ = kill(child, signal);
             }
             Err(_) => {}
-        }
-    }
-}
-
-fn reap(program: Pid) -> Option<i32> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == program => return Some(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => return Some(128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return None,
         }
     }
 }

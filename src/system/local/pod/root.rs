@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,6 +15,7 @@ use nix::unistd::{chdir, pivot_root};
 
 use super::spec::{Mount, Root};
 use super::{PodError, Tried};
+use crate::system::image::tree;
 
 const NONE: Option<&str> = None;
 /// Devices that a container has.
@@ -77,7 +78,7 @@ fn lay(root: &Root) -> Result<(), PodError> {
         // a copy serves as well, and takes longer.
         let _ = fs::remove_dir_all(&upper);
         fs::create_dir(&copy).tried(|| format!("making {}", copy.display()))?;
-        copy_tree(&root.image, &copy).tried(|| format!("copying {}", root.image.display()))?;
+        tree::copy_all(&root.image, &copy).tried(|| format!("copying {}", root.image.display()))?;
     }
     bind(&copy, merged, false)
 }
@@ -86,7 +87,7 @@ fn begin_changes(root: &Root, changes: &Path) -> io::Result<()> {
     let upper = changes.join("upper");
     fs::create_dir_all(changes.join("work"))?;
     fs::create_dir_all(&upper)?;
-    copy_owner(&root.image, &upper)
+    tree::liken(&root.image, &upper)
 }
 
 /// Lays the changes over the image. Those of a life that has only just ended may still be held for a moment.
@@ -145,29 +146,7 @@ struct Within<'a>(&'a Path);
 impl Within<'_> {
     /// Where a path of the container lies.
     fn at(&self, path: &str) -> Result<PathBuf, PodError> {
-        const LINKS_MAX: u32 = 40;
-        let mut found = PathBuf::new();
-        let mut ahead: Vec<PathBuf> = components(Path::new(path));
-        let mut links = 0;
-        while let Some(next) = ahead.pop() {
-            if next == Path::new("..") {
-                found.pop();
-                continue;
-            }
-            let candidate = self.0.join(&found).join(&next);
-            match fs::read_link(&candidate) {
-                Ok(target) if links < LINKS_MAX => {
-                    links += 1;
-                    if target.is_absolute() {
-                        found = PathBuf::new();
-                    }
-                    ahead.extend(components(&target));
-                }
-                Ok(_) => return Err(PodError::new(format!("{path}: too many links"))),
-                Err(_) => found.push(next),
-            }
-        }
-        Ok(self.0.join(found))
+        tree::resolve(self.0, Path::new(path)).tried(|| path.to_owned())
     }
 
     /// A folder, made if it is not there.
@@ -188,18 +167,6 @@ impl Within<'_> {
         }
         Ok(at)
     }
-}
-
-/// The parts of a path, the last first.
-fn components(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(PathBuf::from(name)),
-        Component::ParentDir => Some(PathBuf::from("..")),
-        _ => None,
-    });
-    let mut parts: Vec<PathBuf> = parts.collect();
-    parts.reverse();
-    parts
 }
 
 fn bind(source: &Path, target: &Path, is_read_only: bool) -> Result<(), PodError> {
@@ -335,7 +302,7 @@ fn fill(volume: &Path, from: &Path) -> io::Result<()> {
     let filled = beside("filled");
     if !filled.exists() {
         if from.is_dir() {
-            copy_tree(from, volume)?;
+            tree::copy_all(from, volume).map_err(io::Error::other)?;
         }
         fs::write(filled, "")?;
     }
@@ -354,31 +321,4 @@ fn overlay_files(root: &Root, within: &Within<'_>) -> Result<(), PodError> {
         bind(&kept, &within.file(path)?, false)?;
     }
     Ok(())
-}
-
-/// Copies a tree with its modes and links, and, where it may, its owners.
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_symlink() {
-            symlink(fs::read_link(&source)?, &target)?;
-        } else if kind.is_dir() {
-            fs::create_dir(&target)?;
-            copy_tree(&source, &target)?;
-            copy_owner(&source, &target)?;
-        } else if kind.is_file() {
-            fs::copy(&source, &target)?;
-            copy_owner(&source, &target)?;
-        }
-    }
-    copy_owner(from, to)
-}
-
-fn copy_owner(from: &Path, to: &Path) -> io::Result<()> {
-    let meta = fs::metadata(from)?;
-    // Where there is only one user everything is that user's.
-    let _ = chown(to, Some(meta.uid()), Some(meta.gid()));
-    fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))
 }

@@ -179,12 +179,13 @@ fn attend(plan: &Plan<'_>, harness: Pid) -> i32 {
     }
 }
 
-/// Collects whoever has ended; the harness's exit code if it is among them.
-fn reap(harness: Pid) -> Option<i32> {
+/// Collects whoever has ended, as the first process of a namespace does; the exit code of the one that matters, if it is
+/// among them.
+pub(in crate::system::local) fn reap(awaited: Pid) -> Option<i32> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == harness => return Some(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == harness => return Some(128 + signal as i32),
+            Ok(WaitStatus::Exited(pid, code)) if pid == awaited => return Some(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == awaited => return Some(128 + signal as i32),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return None,

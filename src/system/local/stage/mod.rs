@@ -30,6 +30,7 @@ mod init;
 mod outside;
 mod rights;
 
+pub(super) use init::reap;
 pub use outside::Outside;
 pub use rights::{Rights, all_users_exist};
 
