@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Invariant;
 use crate::duration::DurationMs;
+use crate::rate::RateSpec;
 
 /// A system under test, apart from its topology (which `compose` holds).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,9 @@ pub struct SystemDefinition {
     pub pools: BTreeMap<String, Pool>,
     /// What customers do.
     pub operations: BTreeMap<String, OperationDefinition>,
+    /// Loads that experiments take by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Profile>,
     /// Gauges sampled while the run lasts, such as the length of a queue.
     #[serde(default)]
     pub metrics: BTreeMap<String, MetricDefinition>,
@@ -269,6 +273,26 @@ pub struct Retry {
 
 fn default_retry_when() -> String {
     "status >= 500".to_owned()
+}
+
+/// A load that experiments take by name: operations and how often each arrives.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Profile {
+    /// One line for people.
+    #[serde(default)]
+    pub title: String,
+    /// What customers do, and how often: keys of `operations`.
+    pub operations: BTreeMap<String, OperationRate>,
+}
+
+/// How often an operation arrives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OperationRate {
+    /// Arrivals per second or minute: `40/s`, `30/m`; or points between which the rate goes straight, each with `at`
+    /// (counted from the start of the load) and `rate`.
+    pub rate: RateSpec,
 }
 
 /// A gauge read at an interval while the run lasts. A reading that fails is a gap, not a zero.

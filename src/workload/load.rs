@@ -180,8 +180,8 @@ impl Drop for Load {
 fn compile(request: &LoadRequest<'_>, client: &Client) -> Result<(Vec<Operation>, Vec<Draws>), WorkloadError> {
     let (mut operations, mut draws) = (Vec::new(), Vec::new());
     for (name, rate) in &request.workload.rates {
-        if !(rate.is_finite() && *rate > 0.0) {
-            let problem = Problem::new(format!("workload.{name}"), format!("{rate} is no rate"));
+        if let Some(problem) = rate.problem() {
+            let problem = Problem::new(format!("workload.{name}"), problem);
             return Err(WorkloadError::Definition(problem));
         }
         let Some(definition) = request.system.operations.get(name) else {
@@ -214,5 +214,9 @@ fn wait_for_each(schedule: Schedule, shared: &Shared, due: &mpsc::UnboundedSende
         if due.send(arrival).is_err() {
             return;
         }
+    }
+    // A load whose rates have fallen to zero still lasts: whoever waits for it must not be told that it has ended.
+    while shared.end_us.load(Ordering::SeqCst) == u64::MAX {
+        thread::park();
     }
 }

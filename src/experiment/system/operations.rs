@@ -2,6 +2,7 @@
 
 use super::Checker;
 use crate::diagnostic::Diagnostic;
+use crate::experiment::resolve::load::rate_mistake;
 use crate::system::definition::{RequestTemplate, ValueSource};
 use crate::workload::expression::Expression;
 use crate::yaml::place::Place;
@@ -45,6 +46,24 @@ impl Checker<'_> {
                             .hint("leave `retry` out if there are no retries"),
                     );
                 }
+            }
+        }
+    }
+
+    pub(super) fn profiles(&mut self, root: &Place) {
+        let definition = self.definition;
+        for (name, profile) in &definition.profiles {
+            let place = root.key("profiles").key(name).key("operations");
+            if profile.operations.is_empty() {
+                self.empty(&place, "a profile needs at least one operation");
+            }
+            for (operation, load) in &profile.operations {
+                let place = place.key(operation);
+                if !definition.operations.contains_key(operation) {
+                    self.unknown_key(&place, "operation", operation, definition.operations.keys());
+                }
+                let mistake = rate_mistake(self.document, &place.key("rate"), &load.rate);
+                self.found.extend(mistake);
             }
         }
     }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::event::Events;
 use crate::history::record::Recorder;
+use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, WorkloadPlan};
 use crate::system::definition::SystemDefinition;
 use crate::workload::{Addresses, Load, LoadRequest};
@@ -235,8 +236,9 @@ impl Bench {
         }
     }
 
-    pub fn load(&self, system: &SystemDefinition, rate: f64, in_flight_max: usize, seed: u64) -> Load {
-        let rates = system.operations.keys().map(|name| (name.clone(), rate));
+    pub fn load(&self, system: &SystemDefinition, rate: impl Into<RatePlan>, in_flight_max: usize, seed: u64) -> Load {
+        let rate = rate.into();
+        let rates = system.operations.keys().map(|name| (name.clone(), rate.clone()));
         let workload = WorkloadPlan {
             arrivals: Arrivals::Poisson,
             rates: rates.collect(),
