@@ -12,7 +12,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::client::{Addresses, Client};
+use super::client::{Addresses, Client, replica_counts};
 use super::gauge;
 use super::generator::{Generator, Shared, Stage};
 use super::operation::Operation;
@@ -179,6 +179,7 @@ impl Drop for Load {
 
 fn compile(request: &LoadRequest<'_>, client: &Client) -> Result<(Vec<Operation>, Vec<Draws>), WorkloadError> {
     let (mut operations, mut draws) = (Vec::new(), Vec::new());
+    let replicas = replica_counts(request.addresses);
     for (name, rate) in &request.workload.rates {
         if let Some(problem) = rate.problem() {
             let problem = Problem::new(format!("workload.{name}"), problem);
@@ -190,7 +191,7 @@ fn compile(request: &LoadRequest<'_>, client: &Client) -> Result<(Vec<Operation>
         let operation = Operation::compile(name, definition).map_err(WorkloadError::Definition)?;
         client.require(operation.service())?;
         operations.push(operation);
-        let values = Draws::compile(name, &definition.values, &request.system.pools, request.seed);
+        let values = Draws::compile(name, &definition.values, &request.system.pools, &replicas, request.seed);
         draws.push(values.map_err(WorkloadError::Definition)?);
     }
     Ok((operations, draws))

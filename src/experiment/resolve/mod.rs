@@ -22,6 +22,8 @@ mod overlap;
 mod probes;
 mod targets;
 
+pub(super) use targets::plural;
+
 /// What a plan is made from.
 pub(super) struct Input<'a> {
     pub document: &'a Document,

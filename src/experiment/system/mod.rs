@@ -11,6 +11,7 @@ use crate::yaml::place::Place;
 
 mod operations;
 mod reads;
+mod replicas;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]

@@ -195,6 +195,24 @@ fn a_plan_is_told_in_words() {
 }
 
 #[test]
+fn requests_for_replicas_that_there_are_load_and_say_no_more_than_was_said() {
+    let system = SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/replicas.yaml")).unwrap();
+    let json = serde_json::to_value(&system.definition).unwrap();
+    assert_eq!(json["operations"]["stand"]["request"]["replica"], "{{ till }}");
+    assert_eq!(json["setup"][2]["request"]["replica"], "1");
+    assert_eq!(json["metrics"]["unsent"]["over-replicas"], "sum");
+    assert_eq!(json["final-reads"]["journals"]["every-replica"], true);
+    let read: crate::system::definition::SystemDefinition = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), json);
+    // Saved plans know none of these keys.
+    let plan = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    let saved = serde_json::to_string(&plan.system).unwrap();
+    for key in ["replica\":", "every-replica", "over-replicas", "replica-of"] {
+        assert!(!saved.contains(key), "{key}");
+    }
+}
+
+#[test]
 fn a_profile_is_a_load_that_the_experiment_changes_and_adds_to() {
     let plan = load(&good("profiles.yaml"), &seeded(1)).unwrap();
     let rates = &plan.workload.rates;

@@ -299,7 +299,7 @@ async fn a_request_that_cannot_be_made_is_no_failure_of_the_system() {
     for op in ops(&history) {
         assert_eq!(
             (op.outcome, op.attempts, op.error.as_deref()),
-            (Outcome::Fail, 0, Some(Op::LATE))
+            (Outcome::Fail, 0, Some(Op::NOT_MADE))
         );
     }
     let mut notices = 0;
