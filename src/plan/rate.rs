@@ -194,10 +194,10 @@ impl fmt::Display for RatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let points = match self {
             Self::Changing(points) if points.len() > 1 => points,
-            steady => return write!(f, "{}", Rate(steady.greatest_per_s())),
+            steady => return write!(f, "{}", readable(steady.greatest_per_s())),
         };
         for (position, point) in points.iter().enumerate() {
-            let (rate, at) = (Rate(point.per_s), DurationMs(point.at_ms));
+            let (rate, at) = (readable(point.per_s), DurationMs(point.at_ms));
             match position {
                 0 if point.at_ms == 0 => write!(f, "{rate} at the start")?,
                 0 => write!(f, "{rate} until {at}")?,
@@ -206,6 +206,14 @@ impl fmt::Display for RatePlan {
             }
         }
         Ok(())
+    }
+}
+
+/// To three decimals, but for rates so low that these would hide them.
+fn readable(per_s: f64) -> Rate {
+    match per_s {
+        low if low < 0.01 => Rate(low),
+        per_s => Rate((per_s * 1_000.0).round() / 1_000.0),
     }
 }
 
@@ -277,6 +285,8 @@ mod tests {
     fn rates_are_told_in_a_line() {
         for (rate, told) in [
             (RatePlan::Steady(40.0), "40/s"),
+            (RatePlan::Steady(1.0 / 3.0), "0.333/s"),
+            (RatePlan::Steady(0.0005), "0.0005/s"),
             (changing(&[(500, 2.5)]), "2.5/s"),
             (
                 changing(&[(0, 10.0), (8_000, 40.0)]),
@@ -318,7 +328,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn the_instant_by_which_arrivals_are_expected_is_where_they_are(rate in any_rate(), arrivals in 0.0..20_000.0) {

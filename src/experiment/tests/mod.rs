@@ -383,5 +383,21 @@ fn schemas_name_every_key() {
     assert_eq!(schema["additionalProperties"], false);
     let faults = schema["$defs"]["FaultSpec"].to_string();
     assert!(crate::fault::NAMES.iter().all(|name| faults.contains(name)), "{faults}");
-    assert!(system_schema()["properties"]["final-reads"].is_object());
+    let system = system_schema();
+    assert!(system["properties"]["final-reads"].is_object());
+    // What may be written in two ways is in the schema in both.
+    let workload = schema["properties"]["workload"].to_string() + &schema["$defs"]["WorkloadOrName"].to_string();
+    assert!(
+        workload.contains("string") && workload.contains("#/$defs/Workload"),
+        "{workload}"
+    );
+    for schema in [&schema, &system] {
+        let rate = schema["$defs"]["RateOrPoints"].to_string();
+        assert!(
+            rate.contains("#/$defs/Rate") && rate.contains("#/$defs/PointSpec"),
+            "{rate}"
+        );
+    }
+    let replica = &system["$defs"]["RequestTemplate"]["properties"]["replica"];
+    assert_eq!(replica["type"], serde_json::json!(["integer", "string"]));
 }
