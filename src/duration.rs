@@ -105,19 +105,26 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a rate; write for example `40/s` or `30/m`");
-        let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
-        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-        let per_s = match unit.trim() {
-            "s" => number,
-            "m" => number / 60.0,
-            "h" => number / 3_600.0,
-            _ => return Err(wrong()),
-        };
-        if !(per_s > 0.0 && per_s <= 100_000.0) {
-            return Err(format!("rate `{text}` is outside 0 (excluded) to 100000/s"));
+        match arrivals_per_s(text)? {
+            per_s if per_s > 0.0 && per_s <= RATE_MAX_PER_S => Ok(Self(per_s)),
+            _ => Err(format!("rate `{text}` is outside 0 (excluded) to {RATE_MAX_PER_S}/s")),
         }
-        Ok(Self(per_s))
+    }
+}
+
+/// The highest rate of arrivals that can be written.
+const RATE_MAX_PER_S: f64 = 100_000.0;
+
+/// The number of `40/s` or `30/m`, whatever it is.
+fn arrivals_per_s(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is not a rate; write for example `40/s` or `30/m`");
+    let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    match unit.trim() {
+        "s" => Ok(number),
+        "m" => Ok(number / 60.0),
+        "h" => Ok(number / 3_600.0),
+        _ => Err(wrong()),
     }
 }
 
@@ -142,6 +149,47 @@ impl JsonSchema for Rate {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?/(s|m|h)$", "examples": ["40/s", "30/m"]})
+    }
+}
+
+/// Arrivals per second at one of several instants, written as a [`Rate`] is: `0/s` is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct RateOrZero(pub f64);
+
+impl FromStr for RateOrZero {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match arrivals_per_s(text)? {
+            per_s if (0.0..=RATE_MAX_PER_S).contains(&per_s) => Ok(Self(per_s)),
+            _ => Err(format!(
+                "rate `{text}` is outside 0 to {RATE_MAX_PER_S}/s; write for example `40/s`"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RateOrZero {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for RateOrZero {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Rate(self.0))
+    }
+}
+
+impl JsonSchema for RateOrZero {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Rate::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Rate::json_schema(generator)
     }
 }
 
@@ -251,5 +299,7 @@ mod tests {
         assert_eq!("30/m".parse(), Ok(Rate(0.5)));
         assert!("0/s".parse::<Rate>().is_err());
         assert!("40".parse::<Rate>().is_err());
+        assert_eq!("0/m".parse(), Ok(RateOrZero(0.0)));
+        assert!("-1/s".parse::<RateOrZero>().is_err());
     }
 }

@@ -25,6 +25,7 @@ pub mod history;
 pub mod kernel;
 pub mod link;
 pub mod plan;
+pub mod rate;
 pub mod reaper;
 pub mod redact;
 pub mod report;

@@ -92,7 +92,7 @@ fn measure(stall_at: Option<Duration>) -> Figures {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("history.jsonl");
     let recorder = Recorder::create(&path).expect("a new file");
-    let rates = BTreeMap::from([("buy".to_owned(), RATE)]);
+    let rates = BTreeMap::from([("buy".to_owned(), RATE.into())]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (summary, end_us) = runtime.expect("a runtime").block_on(async {
         let load = Load::start(&LoadRequest {

@@ -95,27 +95,37 @@ fn unless_lag_broke_it(probe: &Probe, ops: &[&Op<'_>], finding: Finding) -> Find
 pub(super) struct Punctuality {
     /// Arrivals for which it was too late altogether.
     pub late: usize,
+    /// Arrivals whose request it could not make.
+    pub not_made: usize,
     /// Its lag, 99th percentile, over the arrivals that it sent; none if it sent none.
     pub lag_p99_us: Option<u64>,
 }
 
 impl Punctuality {
     pub(super) fn of<'h, 'a: 'h>(ops: impl Iterator<Item = &'h Op<'a>>) -> Self {
-        let mut late = 0;
+        let (mut late, mut not_made) = (0, 0);
         let mut lags_us = Vec::new();
         for op in ops {
             late += usize::from(op.error.as_deref() == Some(Op::LATE));
+            not_made += usize::from(op.error.as_deref() == Some(Op::NOT_MADE));
             lags_us.extend(op.sent_us.map(|_| op.lag_us()));
         }
         let rank = sample::rank(lags_us.len(), 990);
         Self {
             late,
+            not_made,
             lag_p99_us: rank.map(|rank| *lags_us.select_nth_unstable(rank).1),
         }
     }
 
     /// Why no judgement of these operations is supported, if it is not.
     pub(super) fn doubt(&self) -> Option<String> {
+        if self.not_made > 0 {
+            return Some(format!(
+                "the requests of {} arrivals could not be made as the system's definition says",
+                self.not_made
+            ));
+        }
         if self.late > 0 {
             return Some(format!(
                 "the load generator itself was too late for {} arrivals",

@@ -5,8 +5,14 @@
 //! lasts as long as the plan says, with every backlog at its drained value or below, and with final reads that
 //! succeeded. `recovery_time` counts from the last heal, `disruption` from the first effect, both as observed.
 //! Established connections that take their time are part of it: what counts is what customers see. No recovery while the
-//! load lasted: the time is censored, and the assertion has failed. Still degraded then, at unchanged load: metastable.
+//! load lasted: the time is censored, and the assertion has failed. Still degraded then, at a load no higher than when
+//! the fault took effect: metastable.
+//!
+//! Rates that change need nothing more: bins count the operations that came, not those that a rate makes one expect. Where
+//! few come a window is widened, as for any rare operation, and where none come for long the bins cannot be told, which
+//! is a doubt where they matter. A load that has risen explains a degradation that stays, so it is not called metastable.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::bins::{self, BIN_US, Level, Signal};
@@ -35,6 +41,8 @@ pub struct Course {
     pub within_us: u64,
     /// How long that run must last.
     pub stable_us: u64,
+    /// How the load at its end compares with the load when the first fault took effect.
+    pub load_at_end: Ordering,
 }
 
 /// Whether and when there was a run of good bins that lasted.
@@ -69,6 +77,7 @@ pub(super) fn measure(
         heal_us,
         within_us: recovery.within_ms * 1_000,
         stable_us: recovery.stable_for_ms * 1_000,
+        load_at_end: load_at_end(plan, recovery, timeline.load_end_us, effect_us),
     };
     let (mut measured, mut finding) = course.measure();
     let in_effect = |at_us: u64| at_us >= effect_us;
@@ -78,6 +87,29 @@ pub(super) fn measure(
     }
     require_reads(plan, history, &mut finding);
     Some((measured, finding))
+}
+
+/// How the load of the last while, as long as good time must last, compares with that of the instant of the effect: if any
+/// operation came more often it was higher, whatever the others did.
+fn load_at_end(plan: &Plan, recovery: &RecoveryPlan, end_us: u64, effect_us: u64) -> Ordering {
+    let (end_ms, while_ms) = (ms(end_us), recovery.stable_for_ms as f64);
+    let compared = plan.workload.rates.values().map(|rate| {
+        if !rate.is_changing() {
+            return Ordering::Equal;
+        }
+        let last = rate.expected_until(end_ms) - rate.expected_until(end_ms - while_ms);
+        let as_before = rate.at(ms(effect_us)) * while_ms / 1_000.0;
+        match (last - as_before).abs() < 1e-6 * as_before {
+            true => Ordering::Equal,
+            false => last.total_cmp(&as_before),
+        }
+    });
+    let rank = |ordering: &Ordering| match ordering {
+        Ordering::Equal => 0,
+        Ordering::Less => 1,
+        Ordering::Greater => 2,
+    };
+    compared.max_by_key(rank).unwrap_or(Ordering::Equal)
 }
 
 /// Levels by operation, metric and backlog.
@@ -336,17 +368,20 @@ impl Course {
                 let lasted_us = end_us.saturating_sub(self.heal_us);
                 let is_last = |stretch: &Degraded| stretch.to_ms >= ms(end_us);
                 recovery.censored = true;
-                recovery.metastable = degraded.iter().any(is_last);
+                let to_the_end = degraded.iter().any(is_last);
+                recovery.metastable = to_the_end && self.load_at_end != Ordering::Greater;
                 recovery.disruption_ms = Some(ms(end_us.saturating_sub(self.effect_us)));
-                let metastable = match recovery.metastable {
-                    true => ", degraded to the end at unchanged load: metastable",
-                    false => "",
+                let end = match self.load_at_end {
+                    _ if !to_the_end => "",
+                    Ordering::Equal => ", degraded to the end at unchanged load: metastable",
+                    Ordering::Less => ", degraded to the end though the load fell: metastable",
+                    Ordering::Greater => ", degraded to the end under a load that rose",
                 };
                 let lasted = seconds(lasted_us);
                 (
                     Judgement::Fail,
                     format!(
-                        "no good time that lasts {stable} began within {within} of the heal (recovery > {lasted}){metastable}"
+                        "no good time that lasts {stable} began within {within} of the heal (recovery > {lasted}){end}"
                     ),
                 )
             }

@@ -15,6 +15,9 @@ pub fn validate(args: &SelectArgs) -> u8 {
         Ok(plans) => {
             for plan in &plans {
                 println!("{}: valid", plan.experiment.path.display());
+                for changing in plan::describe::changing_rates(plan) {
+                    println!("  load: {changing}");
+                }
                 if let Some(note) = without_control(plan) {
                     println!("  note: {note}");
                 }

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::duration::{DurationMs, Rate};
+use crate::duration::DurationMs;
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::plan::Arrivals;
+use crate::system::definition::OperationRate;
 use crate::yaml::list::List;
+use crate::yaml::named::Named;
 
 /// An experiment: one claim about a system, and how it is tested.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,8 +42,8 @@ pub struct Experiment {
     /// Environment set over the Compose file's, by service.
     #[serde(default)]
     pub environment: BTreeMap<String, BTreeMap<String, String>>,
-    /// The load.
-    pub workload: Workload,
+    /// The load; a name alone is that of a profile of the system.
+    pub workload: Named<Workload>,
     /// When the steady state is judged.
     #[serde(default)]
     pub gate: GateTimes,
@@ -112,22 +114,30 @@ pub struct Workload {
     /// Operations in flight at most; an arrival that finds this many is dropped and counts as the system's failure.
     #[serde(default = "default_in_flight_max")]
     pub in_flight_max: u32,
-    /// What customers do, and how often: keys of the system's `operations`.
+    /// A key of the system's `profiles`: its operations and their rates, which `operations` changes and adds to.
+    pub profile: Option<String>,
+    /// What customers do, and how often: keys of the system's `operations`. Needed without a profile.
+    #[serde(default)]
     pub operations: BTreeMap<String, OperationRate>,
     /// How long the load lasts after the gate, for a baseline without a method.
     pub r#for: Option<DurationMs>,
 }
 
-fn default_in_flight_max() -> u32 {
-    4_000
+/// The load of a profile.
+impl From<String> for Workload {
+    fn from(profile: String) -> Self {
+        Self {
+            arrivals: Arrivals::default(),
+            in_flight_max: default_in_flight_max(),
+            profile: Some(profile),
+            operations: BTreeMap::new(),
+            r#for: None,
+        }
+    }
 }
 
-/// How often an operation arrives.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct OperationRate {
-    /// Arrivals per second or minute: `40/s`, `30/m`.
-    pub rate: Rate,
+fn default_in_flight_max() -> u32 {
+    4_000
 }
 
 /// When the steady state is judged.
@@ -376,6 +386,7 @@ pub const MISSING: crate::yaml::read::MissingHints = &[
         "name the operations and their rates: `operations: {buy-postage: {rate: 40/s}}`",
     ),
     ("rate", "say how often it arrives, for example `rate: 40/s`"),
+    ("at", "say when, counted from the start of the load: `at: 8s`"),
     (
         "steady-state-hypothesis",
         "say what normal means; without it nobody can tell whether the fault did anything",

@@ -84,6 +84,10 @@ impl Op<'_> {
     /// `error` of an arrival that the generator itself could not send in time or at all: no failure of the system.
     pub const LATE: &'static str = "late";
 
+    /// `error` of an arrival whose request could not be made as the system's definition says, or is for a replica that the
+    /// service does not have: no failure of the system.
+    pub const NOT_MADE: &'static str = "not made";
+
     /// `error` of an operation that was still in flight when the load was given up.
     pub const ABORTED: &'static str = "aborted";
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use super::rate::RatePlan;
 use super::timeline::timeline;
 use super::{Arrivals, ControlChange, Measure, Plan, PlannedFault, Probe, Role, Target, Trigger};
-use crate::duration::{DurationMs, Rate};
+use crate::duration::DurationMs;
 use crate::redact::shown;
 use crate::system::definition::Unit;
 
@@ -74,9 +75,20 @@ fn load(text: &mut String, plan: &Plan) {
         format!("{arrivals}, at most {} in flight", plan.workload.in_flight_max),
     );
     for (operation, rate) in &plan.workload.rates {
-        let expected = rate * plan.schedule.total_ms as f64 / 1_000.0;
-        line(text, format!("{operation} {}, about {expected:.0} in all", Rate(*rate)));
+        line(text, rate_of(plan, operation, rate));
     }
+}
+
+/// A line for each operation whose rate rises or falls.
+pub fn changing_rates(plan: &Plan) -> impl Iterator<Item = String> {
+    let rates = plan.workload.rates.iter().filter(|(_, rate)| rate.is_changing());
+    rates.map(|(operation, rate)| rate_of(plan, operation, rate))
+}
+
+fn rate_of(plan: &Plan, operation: &str, rate: &RatePlan) -> String {
+    let expected = rate.expected_until(plan.schedule.total_ms as f64);
+    let separator = if rate.is_changing() { ";" } else { "," };
+    format!("{operation} {rate}{separator} about {expected:.0} in all")
 }
 
 fn faults(text: &mut String, plan: &Plan) {

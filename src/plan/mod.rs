@@ -11,11 +11,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use rate::RatePlan;
+
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
 
 pub mod describe;
+pub mod rate;
 mod redacted;
 mod timeline;
 pub mod variants;
@@ -106,8 +109,8 @@ pub enum Arrivals {
 pub struct WorkloadPlan {
     /// How arrivals are spaced.
     pub arrivals: Arrivals,
-    /// Rate of each operation, in arrivals per second.
-    pub rates: BTreeMap<String, f64>,
+    /// Rate of each operation.
+    pub rates: BTreeMap<String, RatePlan>,
     /// Operations in flight at most; an arrival that finds this many is dropped and counts as the system's failure.
     pub in_flight_max: usize,
 }

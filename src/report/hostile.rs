@@ -94,7 +94,7 @@ fn poisoned_plan() -> Plan {
         .metrics
         .iter_mut()
         .for_each(|(_, metric)| metric.title = hostile("metric"));
-    plan.workload.rates = [(hostile("buy-postage"), 40.0)].into();
+    plan.workload.rates = [(hostile("buy-postage"), 40.0.into())].into();
     plan
 }
 

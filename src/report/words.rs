@@ -1,7 +1,8 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
-use super::text::{clean, count, duration, list, plural};
+use super::text::{clean, count, duration, list, plural, trim};
 use crate::event::Phase;
+use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
 use crate::system::definition::Unit;
 use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
@@ -231,7 +232,7 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         figures.push(Figure {
             name: "metastable",
             value: "yes".to_owned(),
-            meaning: "still degraded to the end, at unchanged load, though every fault had healed",
+            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed",
         });
     }
     figures
@@ -297,7 +298,7 @@ pub(super) fn measure(measure: &Measure) -> String {
 fn quantile(permille: u32) -> String {
     match permille {
         1_000 => "maximum".to_owned(),
-        permille => format!("p{}", super::text::trim(f64::from(permille) / 10.0, 1)),
+        permille => format!("p{}", trim(f64::from(permille) / 10.0, 1)),
     }
 }
 
@@ -332,6 +333,15 @@ pub(super) fn arrivals(arrivals: Arrivals) -> &'static str {
     match arrivals {
         Arrivals::Poisson => "Poisson (independent customers)",
         Arrivals::Constant => "constant (equal gaps)",
+    }
+}
+
+/// How often an operation was to arrive: `40/s`, or `10 to 40/s` for a rate that changes.
+pub(super) fn rate(rate: &RatePlan) -> String {
+    let (least, greatest) = (trim(rate.least_per_s(), 2), trim(rate.greatest_per_s(), 2));
+    match rate.is_changing() {
+        true => format!("{least} to {greatest}/s"),
+        false => format!("{greatest}/s"),
     }
 }
 

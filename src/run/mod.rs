@@ -7,6 +7,7 @@
 //! from the saved history by the code that judges saved runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::pin;
@@ -247,13 +248,13 @@ fn among<'a>(targets: impl IntoIterator<Item = &'a Target>) -> BTreeSet<ReplicaI
     ids.cloned().collect()
 }
 
+/// The addresses of each service's replicas, in the order of their numbers.
 fn addresses(system: &dyn RunningSystem) -> workload::Addresses {
+    let replicas = system.replicas().iter().map(|replica| (&replica.id, replica.address));
+    let in_order: BTreeMap<&ReplicaId, Ipv4Addr> = replicas.collect();
     let mut addresses: workload::Addresses = BTreeMap::new();
-    for replica in system.replicas() {
-        addresses
-            .entry(replica.id.service.clone())
-            .or_default()
-            .push(replica.address);
+    for (id, address) in in_order {
+        addresses.entry(id.service.clone()).or_default().push(address);
     }
     addresses
 }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Invariant;
 use crate::duration::DurationMs;
+use crate::rate::RateSpec;
 
 /// A system under test, apart from its topology (which `compose` holds).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,9 @@ pub struct SystemDefinition {
     pub pools: BTreeMap<String, Pool>,
     /// What customers do.
     pub operations: BTreeMap<String, OperationDefinition>,
+    /// Loads that experiments take by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Profile>,
     /// Gauges sampled while the run lasts, such as the length of a queue.
     #[serde(default)]
     pub metrics: BTreeMap<String, MetricDefinition>,
@@ -132,8 +136,12 @@ pub enum Ready {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RequestTemplate {
-    /// The Compose service; attempts go round its replicas.
+    /// The Compose service; attempts go round its replicas, unless `replica` names one.
     pub service: String,
+    /// The replica that every attempt goes to: its number, 1 for the first, or a template that gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "number_or_template")]
+    pub replica: Option<String>,
     /// The container's port.
     pub port: u16,
     /// The HTTP method.
@@ -154,6 +162,10 @@ pub struct RequestTemplate {
     pub timeout: DurationMs,
 }
 
+fn number_or_template(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["integer", "string"], "minimum": 1})
+}
+
 fn default_method() -> String {
     "GET".to_owned()
 }
@@ -170,6 +182,9 @@ pub struct SetupStep {
     pub name: String,
     /// Repeat for each value of this pool, available to the templates under the pool's name.
     pub for_each: Option<String>,
+    /// Make the request of each replica of its service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_replica: bool,
     /// The request.
     pub request: RequestTemplate,
     /// A CEL expression over `status`, `headers` and `body` that must be true; otherwise set-up has failed.
@@ -211,6 +226,8 @@ pub enum ValueSource {
         /// The greatest.
         max: i64,
     },
+    /// A uniform choice from the numbers of a Compose service's replicas, 1 for the first.
+    ReplicaOf(String),
     /// A fixed value.
     Constant(serde_json::Value),
 }
@@ -271,6 +288,26 @@ fn default_retry_when() -> String {
     "status >= 500".to_owned()
 }
 
+/// A load that experiments take by name: operations and how often each arrives.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Profile {
+    /// One line for people.
+    #[serde(default)]
+    pub title: String,
+    /// What customers do, and how often: keys of `operations`.
+    pub operations: BTreeMap<String, OperationRate>,
+}
+
+/// How often an operation arrives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OperationRate {
+    /// Arrivals per second or minute: `40/s`, `30/m`; or points between which the rate goes straight, each with `at`
+    /// (counted from the start of the load) and `rate`.
+    pub rate: RateSpec,
+}
+
 /// A gauge read at an interval while the run lasts. A reading that fails is a gap, not a zero.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -282,6 +319,10 @@ pub struct MetricDefinition {
     pub request: RequestTemplate,
     /// A CEL expression over `status`, `headers` and `body` that gives a number. For `unit: ms`, milliseconds.
     pub value: String,
+    /// Read every replica of the service at once, and take this of what they say. A replica that cannot be read makes the
+    /// reading a gap. Without it one replica is read, the next each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_replicas: Option<OverReplicas>,
     /// What the number counts.
     #[serde(default)]
     pub unit: Unit,
@@ -292,6 +333,18 @@ pub struct MetricDefinition {
 
 fn default_interval() -> DurationMs {
     DurationMs(250)
+}
+
+/// One reading from those of several replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverReplicas {
+    /// Their sum.
+    Sum,
+    /// The greatest.
+    Max,
+    /// The least.
+    Min,
 }
 
 /// What a gauge counts.
@@ -331,6 +384,10 @@ pub struct FinalRead {
     pub request: RequestTemplate,
     /// How an answer becomes items.
     pub items: Items,
+    /// Read the list of each replica of the service, to its own end, and join them; every item gets the field `replica`,
+    /// the number of the replica that gave it. If one cannot be read, the read is incomplete.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_replica: bool,
 }
 
 /// How a final read's answer becomes items.

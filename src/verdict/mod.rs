@@ -132,7 +132,7 @@ pub struct Recovery {
     pub data_loss_time_ms: Option<f64>,
     /// It did not recover while the load lasted: times are lower bounds.
     pub censored: bool,
-    /// Still degraded at unchanged load after the heal, to the end.
+    /// Still degraded after the heal, to the end, at a load no higher than when the first fault took effect.
     pub metastable: bool,
     /// When every backlog was seen drained, from the last heal.
     pub backlog_drained_ms: Option<f64>,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use super::WorkloadError;
 use super::expression::Answer;
 use super::template::Rendered;
 
-/// Addresses of each Compose service's replicas.
+/// Addresses of each Compose service's replicas, in the order of their numbers.
 pub type Addresses = BTreeMap<String, Vec<Ipv4Addr>>;
 
 /// Connections kept for the next request, by address. After a stall thousands come free at once.
@@ -87,6 +88,17 @@ struct Idle {
     since: Instant,
 }
 
+/// How many replicas each Compose service has.
+pub type ReplicaCounts = BTreeMap<String, u32>;
+
+/// How many replicas have these addresses.
+pub fn replica_counts(addresses: &Addresses) -> ReplicaCounts {
+    let counts = addresses.iter();
+    counts
+        .map(|(service, addresses)| (service.clone(), addresses.len() as u32))
+        .collect()
+}
+
 /// The replicas of a service in the order in which one operation tries them.
 #[derive(Debug)]
 pub struct Turn {
@@ -128,19 +140,36 @@ impl Client {
         }
     }
 
-    /// The replicas of a service for the next operation, which begins one further than the last did. `None` if there
-    /// are none.
-    pub fn turn(&self, service: &str, port: u16) -> Option<Turn> {
-        let service = self.shared.services.get(service)?;
-        let count = service.addresses.len();
-        if count == 0 {
-            return None;
-        }
-        let first = service.next.fetch_add(1, Ordering::Relaxed) % count;
-        let addresses = (0..count).map(|step| SocketAddrV4::new(service.addresses[(first + step) % count], port));
-        Some(Turn {
-            addresses: addresses.collect(),
-        })
+    /// The replicas of a service for the next operation: the one that is named, by its number, or all of them, beginning
+    /// one further than the last did. There may be no such replica; another never stands in for it.
+    pub fn turn(&self, service: &str, port: u16, replica: Option<u32>) -> Result<Turn, String> {
+        let found = self.shared.services.get(service);
+        let Some(found) = found.filter(|found| !found.addresses.is_empty()) else {
+            return Err(format!("`{service}` has no replica"));
+        };
+        let count = found.addresses.len();
+        let addresses = match replica {
+            None => {
+                let first = found.next.fetch_add(1, Ordering::Relaxed) % count;
+                (0..count)
+                    .map(|step| SocketAddrV4::new(found.addresses[(first + step) % count], port))
+                    .collect()
+            }
+            Some(number) => {
+                let position = (number as usize).checked_sub(1);
+                let address = position.and_then(|position| found.addresses.get(position));
+                let address =
+                    address.ok_or_else(|| format!("`{service}` has no replica {number}, but 1 to {count}"))?;
+                vec![SocketAddrV4::new(*address, port)]
+            }
+        };
+        Ok(Turn { addresses })
+    }
+
+    /// The numbers of a service's replicas.
+    pub fn numbers(&self, service: &str) -> RangeInclusive<u32> {
+        let found = self.shared.services.get(service);
+        1..=found.map_or(0, |found| found.addresses.len() as u32)
     }
 
     /// Sends a request to one address and reads the whole answer, all within `timeout`.
@@ -326,6 +355,7 @@ mod tests {
 
     fn request() -> Rendered {
         Rendered {
+            replica: None,
             method: Method::GET,
             uri: "/".parse().unwrap(),
             headers: HeaderMap::new(),
@@ -411,11 +441,34 @@ mod tests {
         assert_eq!(accepted.try_iter().count(), 1);
         let [one, two] = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
         let client = Client::new(&Addresses::from([("api".to_owned(), vec![one, two])]));
-        let first_addresses = (0..4).map(|_| *client.turn("api", 80).unwrap().address(0).ip());
+        let first_addresses = (0..4).map(|_| *client.turn("api", 80, None).unwrap().address(0).ip());
         assert_eq!(first_addresses.collect::<Vec<_>>(), [one, two, one, two]);
-        let turn = client.turn("api", 80).unwrap();
+        let turn = client.turn("api", 80, None).unwrap();
         let attempts: Vec<_> = (0..3).map(|attempt| *turn.address(attempt).ip()).collect();
         assert_eq!(attempts, [one, two, one]);
+    }
+
+    #[test]
+    fn a_replica_that_is_named_is_the_only_one_tried() {
+        let [one, two] = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
+        let client = Client::new(&Addresses::from([
+            ("api".to_owned(), vec![one, two]),
+            ("gone".to_owned(), vec![]),
+        ]));
+        assert_eq!(client.numbers("api"), 1..=2);
+        for (number, address) in [(1, one), (2, two)] {
+            let turn = client.turn("api", 80, Some(number)).unwrap();
+            assert!((0..3).all(|attempt| *turn.address(attempt).ip() == address));
+        }
+        for number in [0, 3, u32::MAX] {
+            let error = client.turn("api", 80, Some(number)).unwrap_err();
+            assert_eq!(error, format!("`api` has no replica {number}, but 1 to 2"));
+        }
+        for service in ["gone", "unknown"] {
+            let none = client.turn(service, 80, None).unwrap_err();
+            assert_eq!(none, format!("`{service}` has no replica"));
+            assert!(client.numbers(service).is_empty());
+        }
     }
 
     #[tokio::test]

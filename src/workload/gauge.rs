@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use super::client::Client;
 use super::expression::Expression;
-use super::template::{Request, Variables};
+use super::template::{Rendered, Request, Variables};
 use super::{Problem, WorkloadError};
 use crate::history::record::Recorder;
 use crate::history::{Record, Sample};
-use crate::system::definition::{MetricDefinition, SystemDefinition};
+use crate::system::definition::{MetricDefinition, OverReplicas, SystemDefinition};
 
 /// A gauge, compiled.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Gauge {
     pub name: String,
     request: Request,
     value: Expression,
+    over_replicas: Option<OverReplicas>,
     every: Duration,
 }
 
@@ -41,6 +43,7 @@ impl Gauge {
             name: name.to_owned(),
             request: Request::compile(&definition.request, &format!("{at}.request"), &[])?,
             value: value.map_err(|mistake| Problem::new(format!("{at}.value"), mistake.message))?,
+            over_replicas: definition.over_replicas,
             // An interval of nothing would be a load of its own.
             every: definition.every.as_duration().max(Duration::from_millis(10)),
         })
@@ -74,9 +77,31 @@ impl Gauge {
     }
 
     async fn read(&self, client: &Client) -> Option<f64> {
-        let turn = client.turn(self.service(), self.request.port)?;
-        let rendered = self.request.render(Variables::new()).ok()?;
-        let answer = client.attempt(turn.address(0), &rendered, self.request.timeout).await;
+        let request = self.request.render(Variables::new()).ok()?;
+        let Some(over_replicas) = self.over_replicas else {
+            return self.read_at(client, &request, request.replica).await;
+        };
+        let numbers = client.numbers(self.service());
+        let readings = numbers.map(|number| self.read_at(client, &request, Some(number)));
+        // What one of them says is nothing without the others.
+        let readings: Option<Vec<f64>> = join_all(readings).await.into_iter().collect();
+        aggregate(over_replicas, &readings?)
+    }
+
+    /// What that replica says, or the next whose turn it is.
+    async fn read_at(&self, client: &Client, request: &Rendered, replica: Option<u32>) -> Option<f64> {
+        let turn = client.turn(self.service(), self.request.port, replica).ok()?;
+        let answer = client.attempt(turn.address(0), request, self.request.timeout).await;
         self.value.number(&answer.ok()?).ok()
     }
+}
+
+/// One reading from those of all replicas; of none there is none.
+fn aggregate(over_replicas: OverReplicas, readings: &[f64]) -> Option<f64> {
+    let all = readings.iter().copied();
+    all.reduce(match over_replicas {
+        OverReplicas::Sum => |one, other| one + other,
+        OverReplicas::Max => f64::max,
+        OverReplicas::Min => f64::min,
+    })
 }

@@ -195,9 +195,10 @@ impl InFlight {
         let shared = self.shared.clone();
         let operation = &shared.operations[self.arrival.operation];
         let rendered = operation.render(&self.key, &self.values);
+        let made = rendered.and_then(|request| Ok((operation.turn(&shared.client, &request)?, request)));
         let lag_us = self.reached();
-        let rendered = match rendered {
-            Ok(rendered) => rendered,
+        let (turn, request) = match made {
+            Ok(made) => made,
             Err(message) => {
                 if !shared.render_failed.swap(true, Ordering::Relaxed) {
                     shared.events.notice(format!(
@@ -205,11 +206,13 @@ impl InFlight {
                         operation.name
                     ));
                 }
-                return self.not_sent(Op::LATE);
+                return self.not_sent(Op::NOT_MADE);
             }
         };
         self.sent_us = Some(self.arrival.intended_us + lag_us);
-        let outcome = operation.perform(&shared.client, &rendered, &mut self.course).await;
+        let outcome = operation
+            .perform(&shared.client, &turn, &request, &mut self.course)
+            .await;
         self.outcome = Some(outcome);
     }
 

@@ -12,7 +12,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::client::{Addresses, Client};
+use super::client::{Addresses, Client, replica_counts};
 use super::gauge;
 use super::generator::{Generator, Shared, Stage};
 use super::operation::Operation;
@@ -179,9 +179,10 @@ impl Drop for Load {
 
 fn compile(request: &LoadRequest<'_>, client: &Client) -> Result<(Vec<Operation>, Vec<Draws>), WorkloadError> {
     let (mut operations, mut draws) = (Vec::new(), Vec::new());
+    let replicas = replica_counts(request.addresses);
     for (name, rate) in &request.workload.rates {
-        if !(rate.is_finite() && *rate > 0.0) {
-            let problem = Problem::new(format!("workload.{name}"), format!("{rate} is no rate"));
+        if let Some(problem) = rate.problem() {
+            let problem = Problem::new(format!("workload.{name}"), problem);
             return Err(WorkloadError::Definition(problem));
         }
         let Some(definition) = request.system.operations.get(name) else {
@@ -190,7 +191,7 @@ fn compile(request: &LoadRequest<'_>, client: &Client) -> Result<(Vec<Operation>
         let operation = Operation::compile(name, definition).map_err(WorkloadError::Definition)?;
         client.require(operation.service())?;
         operations.push(operation);
-        let values = Draws::compile(name, &definition.values, &request.system.pools, request.seed);
+        let values = Draws::compile(name, &definition.values, &request.system.pools, &replicas, request.seed);
         draws.push(values.map_err(WorkloadError::Definition)?);
     }
     Ok((operations, draws))
@@ -214,5 +215,9 @@ fn wait_for_each(schedule: Schedule, shared: &Shared, due: &mpsc::UnboundedSende
         if due.send(arrival).is_err() {
             return;
         }
+    }
+    // A load whose rates have fallen to zero still lasts: whoever waits for it must not be told that it has ended.
+    while shared.end_us.load(Ordering::SeqCst) == u64::MAX {
+        thread::park();
     }
 }

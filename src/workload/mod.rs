@@ -30,11 +30,13 @@ mod trigger;
 mod validate;
 mod values;
 
-pub use client::Addresses;
+pub use client::{Addresses, ReplicaCounts};
 pub use load::{Load, LoadRequest};
 pub use schedule::{Arrival, Schedule};
+pub(crate) use template::{replica_number, variable_name};
 pub use trigger::{Completion, Completions};
 pub use validate::problems;
+pub(crate) use values::pool_values;
 
 /// A mistake in a system's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

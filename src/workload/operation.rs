@@ -6,7 +6,7 @@ use std::time::Duration;
 use minijinja::value::{Serde, Value};
 
 use super::Problem;
-use super::client::{Broken, Client, Effect};
+use super::client::{Broken, Client, Effect, Turn};
 use super::expression::{Answer, Expression};
 use super::template::{Rendered, Request, Variables, variable_name};
 use super::values::plain;
@@ -110,6 +110,11 @@ impl Operation {
         self.request.render(variables)
     }
 
+    /// The replicas that the attempts of a request go to.
+    pub fn turn(&self, client: &Client, request: &Rendered) -> Result<Turn, String> {
+        client.turn(self.service(), self.request.port, request.replica)
+    }
+
     /// The values that the history keeps.
     pub fn recorded<'a>(&'a self, values: &'a [serde_json::Value]) -> Fields<'a> {
         self.recorded
@@ -120,11 +125,7 @@ impl Operation {
 
     /// Makes the attempts and adds them up: `ok` if any was, `fail` only if all were, else `info`, since a refused
     /// retry says nothing of the attempt before it.
-    pub async fn perform(&self, client: &Client, request: &Rendered, course: &mut Course) -> Outcome {
-        let Some(turn) = client.turn(self.service(), self.request.port) else {
-            course.error = Some(Op::LATE.into());
-            return Outcome::Fail;
-        };
+    pub async fn perform(&self, client: &Client, turn: &Turn, request: &Rendered, course: &mut Course) -> Outcome {
         let attempts_max = self.retry.as_ref().map_or(1, |retry| retry.attempts.max(1));
         let mut combined = Outcome::Fail;
         loop {

@@ -22,6 +22,9 @@ use crate::system::definition::{FinalRead, Items, SystemDefinition};
 /// Between two attempts at a page.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Field of an item that says which replica gave it, where each is read.
+pub const REPLICA: &str = "replica";
+
 /// How a final read ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOutcome {
@@ -33,8 +36,8 @@ pub struct ReadOutcome {
     pub error: Option<String>,
 }
 
-/// Makes every final read, each within `patience`: a page that fails is asked for again, of the next replica. Records
-/// every item and the end of each read. The readings are in the recorder's hands when this returns.
+/// Makes every final read, each within `patience`: a page that fails is asked for again, of the next replica unless each
+/// is read. Records every item and the end of each read. The readings are in the recorder's hands when this returns.
 pub async fn run(
     system: &SystemDefinition,
     addresses: &Addresses,
@@ -76,6 +79,7 @@ pub(super) struct Reader {
     name: String,
     request: Request,
     items: Format,
+    every_replica: bool,
 }
 
 #[derive(Debug)]
@@ -111,16 +115,41 @@ impl Reader {
             request: Request::compile(&definition.request, &format!("{at}.request"), &["cursor".to_owned()])?,
             items: Format::compile(&definition.items)
                 .map_err(|message| Problem::new(format!("{at}.items"), message))?,
+            every_replica: definition.every_replica,
         })
     }
 
-    /// Gives the number of items recorded, and whether they are all.
+    /// Gives the number of items recorded, and whether they are all: of a replica, or of each, at once.
     async fn read(&self, client: &Client, recorder: &Recorder, deadline: Instant) -> (u64, Result<(), String>) {
+        if !self.every_replica {
+            return self.read_of(None, client, recorder, deadline).await;
+        }
+        let reads = client.numbers(&self.request.service).map(|number| async move {
+            let (count, result) = self.read_of(Some(number), client, recorder, deadline).await;
+            (count, result.map_err(|error| format!("replica {number}: {error}")))
+        });
+        let (counts, results): (Vec<u64>, Vec<_>) = join_all(reads).await.into_iter().unzip();
+        let errors: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+        let result = match errors.is_empty() {
+            true => Ok(()),
+            false => Err(errors.join("; ")),
+        };
+        (counts.into_iter().sum(), result)
+    }
+
+    /// Reads page by page, of that replica alone or of whichever answers. Items of a replica that is named say so.
+    async fn read_of(
+        &self,
+        replica: Option<u32>,
+        client: &Client,
+        recorder: &Recorder,
+        deadline: Instant,
+    ) -> (u64, Result<(), String>) {
         let mut count = 0;
         let mut cursor = String::new();
         let mut seen = HashSet::new();
         loop {
-            let page = match self.page(client, &cursor, deadline).await {
+            let page = match self.page(replica, client, &cursor, deadline).await {
                 Ok(page) => page,
                 Err(error) => return (count, Err(error)),
             };
@@ -129,7 +158,10 @@ impl Reader {
                 recorder.record(&Record::Item(Item {
                     read: Cow::Borrowed(&self.name),
                     element: Cow::Borrowed(&item.element),
-                    fields: item.fields,
+                    fields: match replica {
+                        None => item.fields,
+                        Some(number) => with_replica(&item.fields, number),
+                    },
                 }));
             }
             match page.next {
@@ -142,13 +174,19 @@ impl Reader {
         }
     }
 
-    /// Asks one replica after the other until one answers with a status below 300. What is then no page stays an error:
-    /// it would be the same again.
-    async fn page(&self, client: &Client, cursor: &str, deadline: Instant) -> Result<Page, String> {
+    /// Asks one replica after the other, or the named one again and again, until one answers with a status below 300. What
+    /// is then no page stays an error: it would be the same again.
+    async fn page(
+        &self,
+        replica: Option<u32>,
+        client: &Client,
+        cursor: &str,
+        deadline: Instant,
+    ) -> Result<Page, String> {
         let variables = Variables::from([("cursor".to_owned(), Value::from(cursor))]);
         let rendered = self.request.render(variables)?;
-        let turn = client.turn(&self.request.service, self.request.port);
-        let turn = turn.ok_or("no replica")?;
+        let replica = replica.or(rendered.replica);
+        let turn = client.turn(&self.request.service, self.request.port, replica)?;
         let mut attempts = 0;
         loop {
             let address = turn.address(attempts);
@@ -248,6 +286,14 @@ fn json_item(item: &serde_json::Value, element: &str, fields: &[String]) -> Resu
         element: identity,
         fields: fields.collect::<Result<_, _>>()?,
     })
+}
+
+/// The fields of an item, and which replica gave it.
+fn with_replica<'f>(fields: &'f Fields<'_>, number: u32) -> Fields<'f> {
+    let given = fields.iter().map(|(name, value)| (Cow::Borrowed(name), value));
+    given
+        .chain([(Cow::Borrowed(REPLICA), history::Value::Int(number.into()))])
+        .collect()
 }
 
 fn owned(value: history::Value<'_>) -> history::Value<'static> {

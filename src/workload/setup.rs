@@ -28,6 +28,7 @@ pub(super) struct Step {
     request: Request,
     expect: Expression,
     repeat: Option<Repeat>,
+    every_replica: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,7 @@ impl Step {
         let SetupStep {
             name,
             for_each,
+            every_replica,
             request,
             expect,
         } = &system.setup[position];
@@ -93,43 +95,58 @@ impl Step {
             request: Request::compile(request, &format!("{at}.request"), &known)?,
             expect: expect.map_err(|mistake| Problem::new(format!("{at}.expect"), mistake.message))?,
             repeat,
+            every_replica: *every_replica,
         })
     }
 
+    /// A request for each value, and for each replica if so wanted, in no order.
     async fn run(&self, client: &Client, patience: Duration) -> Result<(), WorkloadError> {
-        let Some(repeat) = &self.repeat else {
-            return self.request_once(client, &self.name, Variables::new(), patience).await;
+        let values: Vec<Option<&str>> = match &self.repeat {
+            None => vec![None],
+            Some(repeat) => repeat.values.iter().map(|value| Some(value.as_str())).collect(),
         };
-        let requests = repeat.values.iter().map(|value| {
-            let variables = Variables::from([(repeat.variable.clone(), Value::from(value.as_str()))]);
-            async move {
-                let name = format!("{} ({value})", self.name);
-                self.request_once(client, &name, variables, patience).await
-            }
-        });
-        stream::iter(requests)
+        let replicas: Vec<Option<u32>> = match self.every_replica {
+            false => vec![None],
+            true => client.numbers(&self.request.service).map(Some).collect(),
+        };
+        let each = values
+            .into_iter()
+            .flat_map(|value| replicas.iter().map(move |replica| (value, *replica)));
+        stream::iter(each.map(|(value, replica)| self.request_once(client, value, replica, patience)))
             .buffer_unordered(CONCURRENT)
             .try_collect::<()>()
             .await
     }
 
+    /// The step, and what sets this request apart from its others.
+    fn name_of(&self, value: Option<&str>, replica: Option<u32>) -> String {
+        let replica = replica.map(|number| format!("replica {number}"));
+        let parts: Vec<&str> = value.into_iter().chain(replica.as_deref()).collect();
+        match parts.is_empty() {
+            true => self.name.clone(),
+            false => format!("{} ({})", self.name, parts.join(", ")),
+        }
+    }
+
     async fn request_once(
         &self,
         client: &Client,
-        name: &str,
-        variables: Variables,
+        value: Option<&str>,
+        replica: Option<u32>,
         patience: Duration,
     ) -> Result<(), WorkloadError> {
         let failed = |attempts, reason| WorkloadError::Setup {
-            step: name.to_owned(),
+            step: self.name_of(value, replica),
             attempts,
             reason,
         };
+        let variable = self.repeat.iter().map(|repeat| repeat.variable.clone());
+        let variables: Variables = variable.zip(value.map(Value::from)).collect();
         let rendered = self.request.render(variables).map_err(|message| failed(0, message))?;
+        let replica = replica.or(rendered.replica);
         let started = Instant::now();
-        let Some(turn) = client.turn(&self.request.service, self.request.port) else {
-            return Err(failed(0, "no replica".to_owned()));
-        };
+        let turn = client.turn(&self.request.service, self.request.port, replica);
+        let turn = turn.map_err(|message| failed(0, message))?;
         let mut attempts = 0;
         loop {
             let address = turn.address(attempts);

@@ -20,6 +20,11 @@ pub fn variable_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
+/// The number of a replica that a text is.
+pub fn replica_number(text: &str) -> Option<u32> {
+    text.trim().parse().ok().filter(|number| *number >= 1)
+}
+
 /// A request with its templates compiled.
 #[derive(Debug)]
 pub struct Request {
@@ -29,6 +34,7 @@ pub struct Request {
     pub port: u16,
     /// How long an attempt may take.
     pub timeout: Duration,
+    replica: Option<Text>,
     method: Method,
     path: Text,
     headers: Vec<(HeaderName, Text)>,
@@ -39,6 +45,8 @@ pub struct Request {
 /// A request ready to send, to any replica and any number of times.
 #[derive(Debug, Clone)]
 pub struct Rendered {
+    /// The number of the replica that it is for; any of the service's will do without.
+    pub replica: Option<u32>,
     /// The method.
     pub method: Method,
     /// Path and query.
@@ -97,6 +105,10 @@ impl Request {
                 "a path starts with a slash".to_owned(),
             ));
         }
+        let replica = match &template.replica {
+            None => None,
+            Some(replica) => Some(compiler.text(replica, &format!("{at}.replica"))?),
+        };
         let mut headers = Vec::new();
         for (name, value) in &template.headers {
             let at = format!("{at}.headers.{name}");
@@ -120,6 +132,7 @@ impl Request {
             service: template.service.clone(),
             port: template.port,
             timeout: template.timeout.as_duration(),
+            replica,
             method,
             path,
             headers,
@@ -154,7 +167,9 @@ impl Request {
                 .map_err(|_| format!("`{value}` cannot stand in the header `{name}`"))?;
             headers.insert(name.clone(), value);
         }
+        let replica = self.replica.as_ref().map(|text| self.number(text, &context));
         Ok(Rendered {
+            replica: replica.transpose()?,
             method: self.method.clone(),
             uri,
             headers,
@@ -171,6 +186,11 @@ impl Request {
                 .and_then(|template| template.render(context.clone()))
                 .map_err(|err| err.to_string()),
         }
+    }
+
+    fn number(&self, replica: &Text, context: &Value) -> Result<u32, String> {
+        let text = self.text(replica, context)?;
+        replica_number(&text).ok_or_else(|| format!("`replica` gives `{text}`, which is no number of a replica"))
     }
 
     fn json(&self, json: &Json, context: &Value) -> Result<serde_json::Value, String> {
@@ -413,6 +433,33 @@ mod tests {
             assert_eq!(problem.at, at);
             assert!(problem.message.contains(message), "{}", problem.message);
         }
+    }
+
+    #[test]
+    fn a_request_may_be_for_one_replica() {
+        let replica = |fields| {
+            compile(fields)
+                .unwrap()
+                .render(variables())
+                .map(|rendered| rendered.replica)
+        };
+        assert_eq!(replica(json!({})), Ok(None));
+        assert_eq!(replica(json!({"replica": "2"})), Ok(Some(2)));
+        assert_eq!(replica(json!({"replica": "{{ amount - 84 }}"})), Ok(Some(1)));
+        for wrong in [
+            "0",
+            "-1",
+            "1.5",
+            "{{ key }}",
+            "{{ amount / 2 }}",
+            "",
+            "{{ amount * 99999999999 }}",
+        ] {
+            let error = replica(json!({"replica": wrong})).unwrap_err();
+            assert!(error.contains("no number of a replica"), "{wrong}: {error}");
+        }
+        let problem = compile(json!({"replica": "{{ branch }}"})).unwrap_err();
+        assert_eq!(problem.at, "operations.buy.request.replica");
     }
 
     #[test]

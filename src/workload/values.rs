@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Problem;
+use super::client::ReplicaCounts;
 use super::schedule::random_stream;
 use crate::history;
 use crate::system::definition::{Pool, ValueSource};
@@ -32,6 +33,7 @@ enum Source {
     OneOf(Arc<[String]>),
     Cycle { values: Arc<[String]>, next: usize },
     Range { min: i64, max: i64 },
+    ReplicaOf { count: u32 },
     Constant(serde_json::Value),
 }
 
@@ -41,10 +43,11 @@ impl Draws {
         operation: &str,
         values: &BTreeMap<String, ValueSource>,
         pools: &BTreeMap<String, Pool>,
+        replicas: &ReplicaCounts,
         seed: u64,
     ) -> Result<Self, Problem> {
         let sources = values.iter().map(|(name, source)| {
-            Source::compile(source, pools)
+            Source::compile(source, pools, replicas)
                 .map_err(|message| Problem::new(format!("operations.{operation}.values.{name}"), message))
         });
         Ok(Self {
@@ -61,7 +64,7 @@ impl Draws {
 }
 
 impl Source {
-    fn compile(source: &ValueSource, pools: &BTreeMap<String, Pool>) -> Result<Self, String> {
+    fn compile(source: &ValueSource, pools: &BTreeMap<String, Pool>, replicas: &ReplicaCounts) -> Result<Self, String> {
         let values = |name: &String| -> Result<Arc<[String]>, String> {
             let Some(pool) = pools.get(name) else {
                 let known: Vec<_> = pools.keys().map(|known| format!("`{known}`")).collect();
@@ -82,6 +85,14 @@ impl Source {
                 return Err(format!("the range has `min` {min} above `max` {max}"));
             }
             ValueSource::Range { min, max } => Self::Range { min: *min, max: *max },
+            ValueSource::ReplicaOf(service) => match replicas.get(service) {
+                Some(&count) if count > 0 => Self::ReplicaOf { count },
+                Some(_) => return Err(format!("the service `{service}` has no replica")),
+                None => {
+                    let known: Vec<_> = replicas.keys().map(|known| format!("`{known}`")).collect();
+                    return Err(format!("unknown service `{service}`; known are {}", known.join(", ")));
+                }
+            },
             ValueSource::Constant(value) => Self::Constant(value.clone()),
         })
     }
@@ -98,6 +109,7 @@ impl Source {
                 value
             }
             Self::Range { min, max } => random.random_range(*min..=*max).into(),
+            Self::ReplicaOf { count } => random.random_range(1..=*count).into(),
             Self::Constant(value) => value.clone(),
         }
     }
@@ -123,12 +135,17 @@ mod tests {
 
     use super::*;
 
+    fn shop() -> ReplicaCounts {
+        ReplicaCounts::from([("empty".to_owned(), 0), ("shop".to_owned(), 3)])
+    }
+
     fn draws(seed: u64) -> Draws {
         let values = serde_json::from_value(json!({
             "account": {"one-of": "accounts"},
             "amount": {"range": {"min": -2, "max": 2}},
             "printer": {"cycle": "printers"},
-            "rush": {"constant": true}
+            "rush": {"constant": true},
+            "till": {"replica-of": "shop"}
         }))
         .unwrap();
         let pools = serde_json::from_value(json!({
@@ -136,7 +153,7 @@ mod tests {
             "printers": {"list": ["north", "south"]}
         }))
         .unwrap();
-        Draws::compile("buy", &values, &pools, seed).unwrap()
+        Draws::compile("buy", &values, &pools, &shop(), seed).unwrap()
     }
 
     #[test]
@@ -153,20 +170,22 @@ mod tests {
     fn draws_cover_their_source_and_nothing_else() {
         let mut draws = draws(1);
         let (mut accounts, mut amounts, mut printers) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut tills = BTreeMap::new();
         for _ in 0..1_000 {
             let drawn = draws.draw();
             *accounts.entry(drawn[0].as_str().unwrap().to_owned()).or_insert(0) += 1;
             *amounts.entry(drawn[1].as_i64().unwrap()).or_insert(0) += 1;
             printers.push(drawn[2].as_str().unwrap().to_owned());
             assert_eq!(drawn[3], json!(true));
+            *tills.entry(drawn[4].as_u64().unwrap()).or_insert(0) += 1;
         }
         assert_eq!(accounts.keys().collect::<Vec<_>>(), ["acct-1", "acct-2", "acct-3"]);
         assert_eq!(amounts.keys().copied().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
+        assert_eq!(tills.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
         // A thousand draws from three: each within five standard deviations of a third.
-        assert!(
-            accounts.values().all(|count| (259..=408).contains(count)),
-            "{accounts:?}"
-        );
+        let is_third = |count: &i32| (259..=408).contains(count);
+        assert!(accounts.values().all(is_third), "{accounts:?}");
+        assert!(tills.values().all(is_third), "{tills:?}");
         assert!(printers.chunks(2).all(|pair| pair == ["north", "south"]));
     }
 
@@ -177,9 +196,14 @@ mod tests {
             (json!({"one-of": "nobody"}), "unknown pool `nobody`"),
             (json!({"cycle": "none"}), "is empty"),
             (json!({"range": {"min": 2, "max": 1}}), "above `max`"),
+            (
+                json!({"replica-of": "nobody"}),
+                "unknown service `nobody`; known are `empty`, `shop`",
+            ),
+            (json!({"replica-of": "empty"}), "has no replica"),
         ] {
             let values = BTreeMap::from([("it".to_owned(), serde_json::from_value(source).unwrap())]);
-            let problem = Draws::compile("buy", &values, &pools, 1).unwrap_err();
+            let problem = Draws::compile("buy", &values, &pools, &shop(), 1).unwrap_err();
             assert_eq!(problem.at, "operations.buy.values.it");
             assert!(problem.message.contains(message), "{}", problem.message);
         }

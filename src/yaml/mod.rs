@@ -13,6 +13,7 @@ use node::Node;
 use place::Place;
 
 pub mod list;
+pub mod named;
 pub mod node;
 pub mod place;
 pub mod read;

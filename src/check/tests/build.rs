@@ -160,7 +160,7 @@ pub fn plan() -> Plan {
         defects: Vec::new(),
         workload: WorkloadPlan {
             arrivals: Arrivals::Constant,
-            rates: BTreeMap::from([("buy".to_owned(), 40.0)]),
+            rates: BTreeMap::from([("buy".to_owned(), 40.0.into())]),
             in_flight_max: 100,
         },
         gate: Gate {

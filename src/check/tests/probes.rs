@@ -155,6 +155,24 @@ fn a_gauge_without_too_many_gaps_is_judged() {
 }
 
 #[test]
+fn where_a_request_could_not_be_made_nothing_is_said() {
+    let mut saved = Saved::default();
+    load(&mut saved, 0, 100, 0);
+    let mut not_made = op("buy", "not made", 2 * SECOND, Outcome::Fail);
+    (not_made.error, not_made.sent_us) = (Some(Op::NOT_MADE.into()), None);
+    saved.push(not_made);
+    let all = over(&saved, &success("buying", ">=", 0.5), 0..10 * SECOND);
+    assert_eq!(all.verdict, Judgement::Inconclusive, "{all:?}");
+    assert!(
+        all.detail.contains("the requests of 1 arrivals could not be made"),
+        "{}",
+        all.detail
+    );
+    let elsewhere = over(&saved, &success("buying", ">=", 0.5), 0..2 * SECOND);
+    assert_eq!(elsewhere.verdict, Judgement::Pass, "{elsewhere:?}");
+}
+
+#[test]
 fn where_the_generator_was_late_nothing_is_said() {
     let mut saved = Saved::default();
     load(&mut saved, 0, 100, 100);
@@ -164,6 +182,11 @@ fn where_the_generator_was_late_nothing_is_said() {
     saved.push(late);
     let all = over(&saved, &success("buying", ">=", 99.0), 0..10 * SECOND);
     assert_eq!(all.verdict, Judgement::Inconclusive, "{all:?}");
+    assert!(
+        all.detail.contains("itself was too late for 1 arrivals"),
+        "{}",
+        all.detail
+    );
     let elsewhere = over(&saved, &success("buying", ">=", 99.0), 0..2 * SECOND);
     assert_eq!(
         elsewhere.verdict,

@@ -8,19 +8,21 @@ use super::SystemUnderTest;
 use super::spec::{Experiment, Recovery};
 use crate::diagnostic::{Diagnostic, did_you_mean, list};
 use crate::kernel::Capabilities;
-use crate::plan::{
-    ExperimentInfo, Gate, Plan, RecoveryPlan, SCHEMA_VERSION, Schedule, Tolerance, WorkloadPlan, variants,
-};
+use crate::plan::{ExperimentInfo, Gate, Plan, RecoveryPlan, SCHEMA_VERSION, Schedule, Tolerance, variants};
+use crate::system::definition::OperationRate;
 use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 mod controls;
 mod engine;
 mod links;
+pub(super) mod load;
 mod method;
 mod overlap;
 mod probes;
 mod targets;
+
+pub(super) use targets::plural;
 
 /// What a plan is made from.
 pub(super) struct Input<'a> {
@@ -47,6 +49,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         document,
         experiment,
         system,
+        load: load::rates(&experiment.workload.0, &system.definition),
         capabilities: input.capabilities,
         seed: input.seed,
         found: Vec::new(),
@@ -72,7 +75,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         .iter()
         .map(|fault| fault.trigger.latest_ms().saturating_add(fault.for_ms))
         .max()
-        .or(experiment.workload.r#for.map(|duration| duration.0))
+        .or(experiment.workload.0.r#for.map(|duration| duration.0))
         .unwrap_or_default();
     let gate_ms = gate.warm_up_ms + gate.window_ms;
     let recovery_ms = recovery.as_ref().map_or(0, |plan| plan.within_ms + plan.stable_for_ms);
@@ -107,6 +110,10 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         is_twin: false,
         secrets: input.secrets.to_vec(),
     };
+    resolver.arrivals(&plan);
+    if !resolver.found.is_empty() {
+        return Err(resolver.found);
+    }
     Ok(input
         .defects
         .iter()
@@ -133,48 +140,14 @@ struct Resolver<'a> {
     document: &'a Document,
     experiment: &'a Experiment,
     system: &'a SystemUnderTest,
+    /// The operations of the load, a profile's included.
+    load: BTreeMap<String, OperationRate>,
     capabilities: &'a Capabilities,
     seed: u64,
     found: Vec<Diagnostic>,
 }
 
 impl Resolver<'_> {
-    fn workload(&mut self) -> WorkloadPlan {
-        let workload = &self.experiment.workload;
-        let place = Place::root().key("workload");
-        let operations = place.key("operations");
-        let known = &self.system.definition.operations;
-        if workload.operations.is_empty() {
-            self.found.push(
-                self.document
-                    .at_value(&operations, "without load nothing can be seen to fail")
-                    .allowed(list(known.keys().map(String::as_str)))
-                    .hint("name at least one operation and its rate"),
-            );
-        }
-        for name in workload.operations.keys().filter(|name| !known.contains_key(*name)) {
-            let diagnostic = self.unknown_key(&operations.key(name), "operation", name, known.keys());
-            self.found.push(diagnostic);
-        }
-        if workload.in_flight_max == 0 {
-            self.found.push(
-                self.document
-                    .at_value(&place.key("in-flight-max"), "with none in flight nothing is ever sent")
-                    .allowed("1 or more")
-                    .hint("leave it out for 4000"),
-            );
-        }
-        WorkloadPlan {
-            arrivals: workload.arrivals,
-            rates: workload
-                .operations
-                .iter()
-                .map(|(name, load)| (name.clone(), load.rate.0))
-                .collect(),
-            in_flight_max: workload.in_flight_max as usize,
-        }
-    }
-
     fn gate(&mut self) -> Gate {
         let hypothesis = &self.experiment.steady_state_hypothesis;
         let place = Place::root().key("steady-state-hypothesis").key("probes");
@@ -292,7 +265,7 @@ impl Resolver<'_> {
             );
         }
         if experiment.method.is_empty() {
-            if experiment.workload.r#for.is_none() {
+            if experiment.workload.0.r#for.is_none() {
                 self.found.push(
                     self.document
                         .at_key(
@@ -313,7 +286,7 @@ impl Resolver<'_> {
                         .hint("remove `during`, or add a fault to `method`"),
                 );
             }
-        } else if experiment.workload.r#for.is_some() {
+        } else if experiment.workload.0.r#for.is_some() {
             self.found.push(
                 self.document
                     .at_key(

@@ -171,7 +171,7 @@ impl Resolver<'_> {
                 .push(self.document.unknown(place, "operation", operation, known));
             return false;
         }
-        let load = &self.experiment.workload.operations;
+        let load = &self.load;
         // Where the load itself is wrong, the message is given there.
         let load_is_right = !load.is_empty() && load.keys().all(|name| known.contains_key(name));
         if load_is_right && !load.contains_key(operation) {

@@ -237,7 +237,7 @@ fn numbered(replicas: &[ReplicaId]) -> String {
     names.join(", ")
 }
 
-fn plural(count: u32, noun: &str) -> String {
+pub(in crate::experiment) fn plural(count: u32, noun: &str) -> String {
     match count {
         0 => format!("no {noun}"),
         1 => format!("1 {noun}"),

@@ -11,6 +11,7 @@ use crate::yaml::place::Place;
 
 mod operations;
 mod reads;
+mod replicas;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ const MISSING: crate::yaml::read::MissingHints = &[
     ),
     ("service", "name the Compose service that answers"),
     ("port", "name the port within the container"),
+    ("rate", "say how often it arrives, for example `rate: 40/s`"),
+    ("at", "say when, counted from the start of the load: `at: 8s`"),
 ];
 
 impl SystemUnderTest {
@@ -93,6 +96,7 @@ impl Checker<'_> {
         self.name(&root.key("name"));
         self.topology(&root);
         self.operations(&root);
+        self.profiles(&root);
         self.reads(&root);
         self.invariants(&root.key("invariants"));
         self.defects(&root.key("defects"));
@@ -205,13 +209,24 @@ impl Checker<'_> {
 
     fn service_key(&mut self, place: &Place, name: &str) {
         if !self.replicas.contains_key(name) {
-            let known = self.replicas.keys().map(String::as_str);
-            let at_value = self.document.unknown(place, "service", name, known);
-            let mut diagnostic = self.document.at_key(place, at_value.message).label("no such service");
-            diagnostic.allowed = at_value.allowed;
-            diagnostic.hint = at_value.hint;
-            self.found.push(diagnostic);
+            self.unknown_key(place, "service", name, self.replicas.keys());
         }
+    }
+
+    /// A key that refers to nothing known.
+    fn unknown_key<'k>(
+        &mut self,
+        place: &Place,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'k String> + Clone,
+    ) {
+        let at_value = self.document.unknown(place, what, name, known.map(String::as_str));
+        let mut diagnostic = self.document.at_key(place, at_value.message);
+        diagnostic.label = at_value.label;
+        diagnostic.allowed = at_value.allowed;
+        diagnostic.hint = at_value.hint;
+        self.found.push(diagnostic);
     }
 
     fn regex(&mut self, place: &Place, pattern: &str) -> Option<regex::Regex> {

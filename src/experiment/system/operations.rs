@@ -2,6 +2,7 @@
 
 use super::Checker;
 use crate::diagnostic::Diagnostic;
+use crate::experiment::resolve::load::rate_mistake;
 use crate::system::definition::{RequestTemplate, ValueSource};
 use crate::workload::expression::Expression;
 use crate::yaml::place::Place;
@@ -15,6 +16,7 @@ impl Checker<'_> {
                 self.known(&place.key("for-each"), "pool", pool, definition.pools.keys());
             }
             self.request(&place.key("request"), &step.request);
+            self.replica_of_step(&place, step);
             self.expression(&place.key("expect"), &step.expect);
         }
         if definition.operations.is_empty() {
@@ -30,6 +32,7 @@ impl Checker<'_> {
                 self.known(&place.key("record").index(index), "value", recorded, known);
             }
             self.request(&place.key("request"), &operation.request);
+            self.replica_of_operation(&place, operation);
             self.expression(&place.key("outcome").key("ok"), &operation.outcome.ok);
             self.expression(&place.key("outcome").key("fail"), &operation.outcome.fail);
             if let Some(retry) = &operation.retry {
@@ -45,6 +48,24 @@ impl Checker<'_> {
                             .hint("leave `retry` out if there are no retries"),
                     );
                 }
+            }
+        }
+    }
+
+    pub(super) fn profiles(&mut self, root: &Place) {
+        let definition = self.definition;
+        for (name, profile) in &definition.profiles {
+            let place = root.key("profiles").key(name).key("operations");
+            if profile.operations.is_empty() {
+                self.empty(&place, "a profile needs at least one operation");
+            }
+            for (operation, load) in &profile.operations {
+                let place = place.key(operation);
+                if !definition.operations.contains_key(operation) {
+                    self.unknown_key(&place, "operation", operation, definition.operations.keys());
+                }
+                let mistake = rate_mistake(self.document, &place.key("rate"), &load.rate);
+                self.found.extend(mistake);
             }
         }
     }
@@ -69,6 +90,7 @@ impl Checker<'_> {
                     .at_value(&place.key("range"), format!("the range from {min} to {max} is empty"))
                     .hint("swap `min` and `max`"),
             ),
+            ValueSource::ReplicaOf(service) => self.service(&place.key("replica-of"), service),
             ValueSource::Range { .. } | ValueSource::Constant(_) => {}
         }
     }
@@ -116,7 +138,7 @@ impl Checker<'_> {
 
     /// What the workload itself cannot compile (templates above all), where nothing else was found.
     pub(super) fn workload(&mut self) {
-        for problem in crate::workload::problems(self.definition) {
+        for problem in crate::workload::problems(self.definition, self.replicas) {
             let place = Place::root().below(&problem.at);
             let diagnostic = self.document.at_value(&place, problem.message);
             let meant = place.find(&self.document.root).value.extent();

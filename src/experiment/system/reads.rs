@@ -10,6 +10,7 @@ impl Checker<'_> {
         for (name, metric) in &definition.metrics {
             let place = root.key("metrics").key(name);
             self.request(&place.key("request"), &metric.request);
+            self.replica_of_metric(&place, metric);
             self.expression(&place.key("value"), &metric.value);
             if metric.every.0 < 10 {
                 self.found.push(
@@ -43,6 +44,7 @@ impl Checker<'_> {
         for (name, read) in &definition.final_reads {
             let place = root.key("final-reads").key(name);
             self.request(&place.key("request"), &read.request);
+            self.replica_of_read(&place, read);
             self.items(&place.key("items"), &read.items);
         }
     }

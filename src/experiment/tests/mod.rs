@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::kernel::{Feature, Netem};
+use crate::plan::rate::changing;
 use crate::plan::{Target, Trigger};
 use crate::system::{docker, local};
 
@@ -155,7 +156,7 @@ fn an_experiment_becomes_a_plan() {
     assert_eq!(plan.configuration["down"], "5s");
     assert_eq!(plan.environment["api"]["API_TOKEN"], "hunter2");
     assert_eq!(plan.environment["api"]["PORT"], "8080");
-    assert_eq!(plan.workload.rates["look"], 0.5);
+    assert_eq!(plan.workload.rates["look"], 0.5.into());
     assert_eq!(plan.faults[0].for_ms, 5_000);
     assert_eq!(plan.faults[0].ttl_ms, 35_000);
     assert_eq!(plan.faults[1].name, "cut api from the primary");
@@ -183,7 +184,7 @@ fn an_experiment_becomes_a_plan() {
 
 #[test]
 fn a_plan_is_told_in_words() {
-    for name in ["everything", "baseline"] {
+    for name in ["everything", "baseline", "profiles"] {
         let plan = load(&good(&format!("{name}.yaml")), &seeded(7)).unwrap();
         let told = crate::plan::describe::render(&plan);
         assert!(!told.contains("hunter2"), "{told}");
@@ -191,6 +192,58 @@ fn a_plan_is_told_in_words() {
             insta::assert_snapshot!(name, told);
         });
     }
+}
+
+#[test]
+fn requests_for_replicas_that_there_are_load_and_say_no_more_than_was_said() {
+    let system = SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/replicas.yaml")).unwrap();
+    let json = serde_json::to_value(&system.definition).unwrap();
+    assert_eq!(json["operations"]["stand"]["request"]["replica"], "{{ till }}");
+    assert_eq!(json["setup"][2]["request"]["replica"], "1");
+    assert_eq!(json["metrics"]["unsent"]["over-replicas"], "sum");
+    assert_eq!(json["final-reads"]["journals"]["every-replica"], true);
+    let read: crate::system::definition::SystemDefinition = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), json);
+    // Saved plans know none of these keys.
+    let plan = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    let saved = serde_json::to_string(&plan.system).unwrap();
+    for key in ["replica\":", "every-replica", "over-replicas", "replica-of"] {
+        assert!(!saved.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn a_profile_is_a_load_that_the_experiment_changes_and_adds_to() {
+    let plan = load(&good("profiles.yaml"), &seeded(1)).unwrap();
+    let rates = &plan.workload.rates;
+    assert_eq!(rates["buy"], changing(&[(0, 10.0), (8_000, 40.0)]), "the profile's");
+    assert_eq!(
+        rates["look"],
+        changing(&[(2_000, 0.0), (4_000, 6.0), (20_000, 0.0)]),
+        "its own"
+    );
+    // 8 s of warm-up and gate, 4 s of method, 13 s of recovery.
+    assert_eq!(plan.schedule.total_ms, 25_000);
+    let lines: Vec<String> = crate::plan::describe::changing_rates(&plan).collect();
+    assert_eq!(
+        lines,
+        [
+            "buy 10/s at the start, 40/s from 8s on; about 880 in all",
+            "look 0/s until 2s, 6/s at 4s, 0/s from 20s on; about 54 in all",
+        ]
+    );
+    let json = serde_json::to_string(&plan).unwrap();
+    let read: Plan = serde_json::from_str(&json).unwrap();
+    assert_eq!(read.workload.rates, plan.workload.rates);
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    let text = std::fs::read_to_string(good("profiles.yaml")).unwrap();
+    let (before, rest) = text.split_once("workload:").unwrap();
+    let rest = &rest[rest.find("gate:").unwrap()..];
+    let by_name = format!("{before}workload: closing-time\n{rest}");
+    let document = Document::parse(&good("by-name.yaml"), by_name.as_bytes()).unwrap();
+    let plan = from_document(document, &seeded(1), &CAPABLE).unwrap();
+    assert_eq!(plan.workload.rates["look"], 0.5.into());
+    assert_eq!(plan.workload.in_flight_max, 4_000);
 }
 
 #[test]
@@ -305,7 +358,10 @@ fn variants_keep_the_load_and_its_length() {
 fn folders_are_searched_and_files_taken_once() {
     let folder = Path::new(FOLDER).join("good");
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
-    assert_eq!(found, ["baseline.yaml", "everything.yaml", "packets.yaml"].map(good));
+    assert_eq!(
+        found,
+        ["baseline.yaml", "everything.yaml", "packets.yaml", "profiles.yaml"].map(good)
+    );
     let empty = tempfile::tempdir().unwrap();
     let message = discover(&[empty.path().to_owned()]).unwrap_err().to_string();
     assert!(message.contains("this folder holds no experiments"), "{message}");
@@ -327,5 +383,21 @@ fn schemas_name_every_key() {
     assert_eq!(schema["additionalProperties"], false);
     let faults = schema["$defs"]["FaultSpec"].to_string();
     assert!(crate::fault::NAMES.iter().all(|name| faults.contains(name)), "{faults}");
-    assert!(system_schema()["properties"]["final-reads"].is_object());
+    let system = system_schema();
+    assert!(system["properties"]["final-reads"].is_object());
+    // What may be written in two ways is in the schema in both.
+    let workload = schema["properties"]["workload"].to_string() + &schema["$defs"]["WorkloadOrName"].to_string();
+    assert!(
+        workload.contains("string") && workload.contains("#/$defs/Workload"),
+        "{workload}"
+    );
+    for schema in [&schema, &system] {
+        let rate = schema["$defs"]["RateOrPoints"].to_string();
+        assert!(
+            rate.contains("#/$defs/Rate") && rate.contains("#/$defs/PointSpec"),
+            "{rate}"
+        );
+    }
+    let replica = &system["$defs"]["RequestTemplate"]["properties"]["replica"];
+    assert_eq!(replica["type"], serde_json::json!(["integer", "string"]));
 }

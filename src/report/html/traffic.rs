@@ -6,7 +6,7 @@ use super::Page;
 use super::charts::quantile;
 use crate::event::{Event, LoadSummary};
 use crate::report::series::{LoadSeries, OperationSeries, Tally};
-use crate::report::text::{clean, count, duration, percent, trim};
+use crate::report::text::{clean, count, duration, percent};
 use crate::report::words;
 
 pub(super) fn section(page: &Page<'_>, operations: &[OperationSeries], load: &LoadSeries) -> Markup {
@@ -64,7 +64,7 @@ fn windows(series: &OperationSeries, faulty: bool) -> Vec<(&'static str, Tally)>
 
 fn asked(page: &Page<'_>, operation: &str) -> String {
     let rate = page.plan.workload.rates.get(operation);
-    rate.map_or_else(|| "–".to_owned(), |rate| format!("{}/s", trim(*rate, 2)))
+    rate.map_or_else(|| "–".to_owned(), words::rate)
 }
 
 fn numbers(tally: &Tally) -> Markup {

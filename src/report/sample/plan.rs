@@ -101,7 +101,10 @@ pub(in crate::report) fn plan() -> Plan {
         defects: Vec::new(),
         workload: WorkloadPlan {
             arrivals: Arrivals::Constant,
-            rates: BTreeMap::from([("buy-postage".to_owned(), 40.0), ("purchase-history".to_owned(), 10.0)]),
+            rates: BTreeMap::from([
+                ("buy-postage".to_owned(), 40.0.into()),
+                ("purchase-history".to_owned(), 10.0.into()),
+            ]),
             in_flight_max: 400,
         },
         gate: Gate {

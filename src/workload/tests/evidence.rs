@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::stub::{Bench, PATIENCE, Reply, Seen, Stub, replicas, system};
 use crate::event::{Event, Events};
 use crate::history::{Item, Read, Record};
+use crate::workload::client::{ReplicaCounts, replica_counts};
 use crate::workload::reads::{self, ReadOutcome};
 use crate::workload::{WorkloadError, drain, problems, setup};
 
@@ -26,6 +27,10 @@ fn items_and_ends(history: &str) -> (Vec<Item<'_>>, Vec<Read<'_>>) {
     (items, ends)
 }
 
+fn counts() -> ReplicaCounts {
+    replica_counts(&replicas(&[1, 2]))
+}
+
 /// Makes the final read `orders`, and checks that what is recorded of its end is what is told.
 async fn read(stub: &Stub, addresses: &[u8], items: Value, patience: Duration) -> (Value, ReadOutcome) {
     let definition = json!({"final-reads": {"orders": {
@@ -33,7 +38,7 @@ async fn read(stub: &Stub, addresses: &[u8], items: Value, patience: Duration) -
     }}});
     let bench = Bench::new();
     let system = system(stub.port, definition);
-    assert_eq!(problems(&system), []);
+    assert_eq!(problems(&system, &counts()), []);
     let outcomes = reads::run(&system, &replicas(addresses), bench.epoch, &bench.recorder, patience).await;
     let outcome = outcomes.unwrap().remove(0);
     let history = bench.history().await;
@@ -160,7 +165,7 @@ async fn set_up_runs_in_order_over_pools_with_bounded_haste() {
         ]
     });
     let system = system(stub.port, definition);
-    assert_eq!(problems(&system), []);
+    assert_eq!(problems(&system, &counts()), []);
     setup::run(&system, &replicas(&[1])).await.unwrap();
     let seen = stub.seen();
     assert_eq!(seen.len(), 63);
@@ -273,7 +278,7 @@ fn every_part_of_a_definition_is_checked_before_a_run() {
             "labels": {"request": {"path": "/"}, "items": {"lines": {"matches": "(?P<key>.*)"}}}
         }
     });
-    let found = problems(&system(1, definition));
+    let found = problems(&system(1, definition), &counts());
     let places: Vec<_> = found.iter().map(|problem| problem.at.as_str()).collect();
     assert_eq!(
         places,

@@ -12,6 +12,7 @@ use super::stub::{Bench, PATIENCE, Reply, Stub, buy, replicas, system};
 use crate::event::{Event, Events};
 use crate::history::record::Recorder;
 use crate::history::{Fields, Op, Outcome, Record};
+use crate::plan::rate::changing;
 use crate::plan::{Arrivals, WorkloadPlan};
 use crate::workload::{Load, LoadRequest, Schedule, WorkloadError};
 
@@ -31,10 +32,14 @@ fn ok() -> Reply {
 
 /// The intended times that the schedule has until `end_us`.
 fn scheduled(rate: f64, seed: u64, end_us: u64) -> Vec<u64> {
-    Schedule::new(Arrivals::Poisson, &BTreeMap::from([("buy".to_owned(), rate)]), seed)
-        .map(|arrival| arrival.intended_us)
-        .take_while(|intended_us| *intended_us <= end_us)
-        .collect()
+    Schedule::new(
+        Arrivals::Poisson,
+        &BTreeMap::from([("buy".to_owned(), rate.into())]),
+        seed,
+    )
+    .map(|arrival| arrival.intended_us)
+    .take_while(|intended_us| *intended_us <= end_us)
+    .collect()
 }
 
 fn intended(ops: &[Op<'_>]) -> Vec<u64> {
@@ -71,6 +76,37 @@ async fn every_arrival_is_recorded_once_at_its_intended_time() {
     }
     assert_eq!(stub.seen().len(), ops.len());
     load.stop_gauges().await;
+}
+
+#[tokio::test]
+async fn a_load_whose_rate_has_fallen_to_zero_goes_on_until_it_is_ended() {
+    let stub = Stub::start(|_, _| ok()).await;
+    let (told, mut entries) = mpsc::unbounded_channel();
+    let mut bench = Bench::new();
+    bench.events = Events::unsaved(Some(told));
+    // 20 arrivals in a tenth of a second, give or take, and then none.
+    let rate = changing(&[(0, 400.0), (100, 0.0)]);
+    let load = bench.load(&system(stub.port, buy(json!({}))), rate.clone(), 1_000, 7);
+    let all: Vec<u64> = Schedule::new(Arrivals::Poisson, &BTreeMap::from([("buy".to_owned(), rate)]), 7)
+        .map(|arrival| arrival.intended_us)
+        .collect();
+    stub.until(|seen| seen.len() == all.len()).await;
+    let beyond = load.nth("buy", Outcome::Ok, 10_000);
+    let mut beyond = std::pin::pin!(beyond);
+    // Progress is told as long as the load lasts: twice more, and nobody who waits has been told that it ended.
+    while entries.try_recv().is_ok() {}
+    for _ in 0..2 {
+        let told = timeout(PATIENCE, entries.recv());
+        tokio::select! {
+            ended = &mut beyond => panic!("{ended:?}: the load ended by itself"),
+            told = told => assert!(matches!(told.unwrap().unwrap().event, Event::Progress(_))),
+        }
+    }
+    let summary = load.finish(PATIENCE).await.unwrap();
+    assert_eq!(beyond.await, None);
+    assert_eq!(summary.arrivals, all.len() as u64);
+    let history = bench.history().await;
+    assert_eq!(intended(&ops(&history)), all);
 }
 
 #[tokio::test]
@@ -263,7 +299,7 @@ async fn a_request_that_cannot_be_made_is_no_failure_of_the_system() {
     for op in ops(&history) {
         assert_eq!(
             (op.outcome, op.attempts, op.error.as_deref()),
-            (Outcome::Fail, 0, Some(Op::LATE))
+            (Outcome::Fail, 0, Some(Op::NOT_MADE))
         );
     }
     let mut notices = 0;
@@ -288,7 +324,7 @@ async fn what_cannot_start_says_why() {
             system: &system,
             workload: &WorkloadPlan {
                 arrivals: Arrivals::Constant,
-                rates: BTreeMap::from([(operation.to_owned(), rate)]),
+                rates: BTreeMap::from([(operation.to_owned(), rate.into())]),
                 in_flight_max,
             },
             seed: 1,

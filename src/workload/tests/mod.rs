@@ -3,4 +3,5 @@
 mod evidence;
 mod load;
 mod outcomes;
+mod replicas;
 mod stub;

@@ -24,7 +24,8 @@ async fn perform(fields: Value, replicas_used: &[u8], replies: &[Reply]) -> Ende
     let client = Client::new(&replicas(replicas_used));
     let rendered = operation.render("key-1", &[json!("acct-1"), json!(85)]).unwrap();
     let mut course = Course::default();
-    let outcome = operation.perform(&client, &rendered, &mut course).await;
+    let turn = operation.turn(&client, &rendered).unwrap();
+    let outcome = operation.perform(&client, &turn, &rendered, &mut course).await;
     Ended {
         outcome,
         course,

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::event::Events;
 use crate::history::record::Recorder;
+use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, WorkloadPlan};
 use crate::system::definition::SystemDefinition;
 use crate::workload::{Addresses, Load, LoadRequest};
@@ -27,6 +28,8 @@ use crate::workload::{Addresses, Load, LoadRequest};
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
+    /// The replica that was asked, by its number.
+    pub replica: u8,
     pub method: String,
     pub path: String,
     pub key: String,
@@ -70,13 +73,28 @@ impl Stub {
     pub async fn start_async(
         handler: impl Fn(&Seen, usize) -> BoxFuture<'static, Reply> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))
-            .await
-            .unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Self::serve(listen(1).await, handler)
+    }
+
+    /// Replicas 1 to `count` that answer as `handler` says, on 127.0.0.1 and its successors.
+    pub async fn start_replicas(count: u8, handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve(listen(count).await, move |seen, before| {
+            let reply = handler(seen, before);
+            Box::pin(async move { reply })
+        })
+    }
+
+    fn serve(
+        listeners: Vec<TcpListener>,
+        handler: impl Fn(&Seen, usize) -> BoxFuture<'static, Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let port = listeners[0].local_addr().unwrap().port();
         let (remember, seen) = watch::channel(Vec::new());
+        let (handler, remember): (Arc<Handler>, _) = (Arc::new(handler), Arc::new(remember));
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::new(handler), Arc::new(remember)));
+        for listener in listeners {
+            server.spawn(serve(listener, handler.clone(), remember.clone()));
+        }
         Self {
             port,
             seen,
@@ -93,6 +111,27 @@ impl Stub {
         let mut seen = self.seen.clone();
         let waited = tokio::time::timeout(PATIENCE, seen.wait_for(enough)).await;
         waited.expect("in time").unwrap().clone()
+    }
+}
+
+/// Listens at one port of so many addresses: one that is free at the first may be taken at another.
+async fn listen(count: u8) -> Vec<TcpListener> {
+    loop {
+        let mut listeners = Vec::new();
+        let mut port = 0;
+        for number in 1..=count {
+            match TcpListener::bind(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, number), port)).await {
+                Ok(listener) => {
+                    port = listener.local_addr().unwrap().port();
+                    listeners.push(listener);
+                }
+                Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => break,
+                Err(err) => panic!("{err}"),
+            }
+        }
+        if listeners.len() == usize::from(count) {
+            return listeners;
+        }
     }
 }
 
@@ -123,7 +162,9 @@ async fn answer(
             .get(name)
             .map(|value| value.to_str().unwrap().to_owned())
     };
+    let host: SocketAddrV4 = header("host").unwrap().parse().unwrap();
     let mut seen = Seen {
+        replica: host.ip().octets()[3],
         method: request.method().to_string(),
         path: request.uri().to_string(),
         key: header("idempotency-key").unwrap_or_default(),
@@ -235,8 +276,21 @@ impl Bench {
         }
     }
 
-    pub fn load(&self, system: &SystemDefinition, rate: f64, in_flight_max: usize, seed: u64) -> Load {
-        let rates = system.operations.keys().map(|name| (name.clone(), rate));
+    pub fn load(&self, system: &SystemDefinition, rate: impl Into<RatePlan>, in_flight_max: usize, seed: u64) -> Load {
+        self.load_at(&[1], system, rate, in_flight_max, seed)
+    }
+
+    /// A load on these replicas.
+    pub fn load_at(
+        &self,
+        numbers: &[u8],
+        system: &SystemDefinition,
+        rate: impl Into<RatePlan>,
+        in_flight_max: usize,
+        seed: u64,
+    ) -> Load {
+        let rate = rate.into();
+        let rates = system.operations.keys().map(|name| (name.clone(), rate.clone()));
         let workload = WorkloadPlan {
             arrivals: Arrivals::Poisson,
             rates: rates.collect(),
@@ -246,7 +300,7 @@ impl Bench {
             system,
             workload: &workload,
             seed,
-            addresses: &replicas(&[1]),
+            addresses: &replicas(numbers),
             epoch: self.epoch,
             run_part: "t1",
             recorder: &self.recorder,

@@ -8,6 +8,7 @@ use serde::forward_to_deserialize_any;
 use super::access::{ElementsAccess, EntriesAccess, VariantAccess};
 use super::{Reading, Subject, Wrong};
 use crate::diagnostic::{Diagnostic, did_you_mean, list};
+use crate::yaml::named::NAMED;
 use crate::yaml::node::{Entry, Kind, Node, Scalar, Value};
 
 /// Reads one node.
@@ -204,8 +205,11 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
-        visitor.visit_newtype_struct(self)
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.node.value {
+            Value::Scalar(scalar) if name == NAMED => visitor.visit_borrowed_str(&scalar.text),
+            _ => visitor.visit_newtype_struct(self),
+        }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {

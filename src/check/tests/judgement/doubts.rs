@@ -50,7 +50,7 @@ fn where_nothing_succeeded_nothing_is_said() {
 #[test]
 fn an_operation_that_never_succeeded_is_a_doubt() {
     let mut plan = plan();
-    plan.workload.rates.insert("top-up".into(), 1.0);
+    plan.workload.rates.insert("top-up".into(), 1.0.into());
     let verdict = verdict(&plan, &good(), &build::events());
     assert_eq!((verdict.verdict, verdict.exit_code), (Judgement::Inconclusive, 3));
     assert_eq!(

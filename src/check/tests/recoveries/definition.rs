@@ -1,5 +1,6 @@
 //! Levels and recovery times of generated histories, against naive references written straight from the definitions.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -201,6 +202,7 @@ proptest! {
             heal_us: heal * BIN_US + offset,
             within_us: within * BIN_US,
             stable_us: stable * BIN_US,
+            load_at_end: Ordering::Equal,
         };
         let (recovery, finding) = course.measure();
         let naive_ms = naive_recovery_ms(&course);

@@ -8,6 +8,7 @@ use crate::check::judge;
 use crate::event::{Entry, Event};
 use crate::history::Outcome;
 use crate::plan::Plan;
+use crate::plan::rate::changing;
 use crate::verdict::{AssertionKind, Finding, Judgement, Recovery};
 
 mod definition;
@@ -143,6 +144,40 @@ fn degraded_to_the_end_at_unchanged_load_is_metastable() {
     assert_eq!(finding.verdict, Judgement::Fail);
     assert!(recovery.censored && recovery.metastable, "{finding:?}");
     assert!(finding.detail.contains("metastable"), "{}", finding.detail);
+}
+
+/// The verdict on a service that stays down from the fault at 10 s to the end of the load at 35 s, at a rate through these
+/// points.
+fn down_to_the_end(points: &[(u64, f64)]) -> (Recovery, Finding) {
+    let mut plan = plan();
+    plan.workload.rates.insert("buy".to_owned(), changing(points));
+    judged(&plan, &outages(40, &[(10_000, 40_000)]), &build::events())
+}
+
+#[test]
+fn degraded_to_the_end_under_a_load_that_rose_is_not_called_metastable() {
+    let (recovery, finding) = down_to_the_end(&[(0, 10.0), (30_000, 40.0)]);
+    assert_eq!(finding.verdict, Judgement::Fail, "it has not recovered all the same");
+    assert!(recovery.censored && !recovery.metastable, "{finding:?}");
+    assert!(finding.detail.ends_with("under a load that rose"), "{}", finding.detail);
+}
+
+#[test]
+fn a_load_that_rose_and_fell_back_leaves_what_is_metastable() {
+    for (points, told) in [
+        (
+            &[(0, 10.0), (10_000, 40.0), (30_000, 10.0)][..],
+            "though the load fell: metastable",
+        ),
+        (
+            &[(10_000, 10.0), (20_000, 40.0), (30_000, 10.0)],
+            "at unchanged load: metastable",
+        ),
+    ] {
+        let (recovery, finding) = down_to_the_end(points);
+        assert!(recovery.censored && recovery.metastable, "{finding:?}");
+        assert!(finding.detail.ends_with(told), "{}", finding.detail);
+    }
 }
 
 #[test]
