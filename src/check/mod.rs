@@ -27,6 +27,7 @@ mod sample;
 mod saved;
 mod support;
 mod timeline;
+mod windows;
 
 pub use checked::{Breach, Checked, Lost};
 pub use evidence::Evidence;
