@@ -32,6 +32,18 @@ pub enum Breach {
     Negative,
     /// A balance that is not its initial value plus its entries.
     BalanceOff,
+    /// In a device's journal, but not at the host.
+    NotAtHost,
+    /// At the host, but in no device's journal.
+    InNoJournal,
+    /// A device's journal whose numbers are not 1, 2, 3 and so on.
+    Numbering,
+    /// Not at the host as in the journal.
+    NotTheSame,
+    /// There, and must not be.
+    Forbidden,
+    /// Published for longer than may be though it was false.
+    FalselyPublished,
 }
 
 impl fmt::Display for Breach {
@@ -48,6 +60,12 @@ impl fmt::Display for Breach {
             Self::Total => "total not zero",
             Self::Negative => "negative",
             Self::BalanceOff => "not its initial value plus its entries",
+            Self::NotAtHost => "not at the host",
+            Self::InNoJournal => "in no journal",
+            Self::Numbering => "out of number",
+            Self::NotTheSame => "not the same at the host",
+            Self::Forbidden => "there and must not be",
+            Self::FalselyPublished => "published though false",
         })
     }
 }
@@ -132,11 +150,19 @@ impl Checked {
     /// Says what was looked at. Nothing acknowledged proves nothing.
     pub(super) fn rest_on(&mut self, attempts: &Attempts<'_>, items: usize, what: &str) {
         let (acknowledged, count) = (attempts.acknowledged, attempts.count);
-        self.samples = (count + items) as u64;
-        self.summary = format!("{acknowledged} acknowledged of {count} {what}, {items} items");
+        self.looked_at(
+            count + items,
+            format!("{acknowledged} acknowledged of {count} {what}, {items} items"),
+        );
         if acknowledged == 0 {
             self.doubt(|| format!("none of the {what} was acknowledged, so nothing was put to the test"));
         }
+    }
+
+    /// Says what was looked at, where no operation is part of it.
+    pub(super) fn looked_at(&mut self, samples: usize, summary: String) {
+        self.samples = samples as u64;
+        self.summary = summary;
     }
 
     /// The judgement. `tolerated` says in words why the loss is tolerated, if it is.

@@ -32,6 +32,7 @@ impl Checker for DurableSet {
         Names {
             operations: super::named("operations", &self.operations),
             reads: vec![("read".to_owned(), &self.read)],
+            ..Names::default()
         }
     }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::index::Index;
 use crate::history::load::{FinalList, History};
-use crate::history::{Item, Op, Outcome};
+use crate::history::{Item, Op, Outcome, Sample};
+use crate::system::definition::MetricDefinition;
 
 /// A history whose keys and elements are numbered.
 pub struct Evidence<'h> {
@@ -22,6 +23,8 @@ pub struct Evidence<'h> {
     kinds: Vec<&'h str>,
     /// Numbers of each final read's elements, in its order.
     elements: BTreeMap<&'h str, Vec<u32>>,
+    /// The gauges that the system has, if that is known.
+    metrics: Option<&'h BTreeMap<String, MetricDefinition>>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +49,7 @@ impl<'h> Evidence<'h> {
             repeated: BTreeMap::new(),
             kinds: Vec::new(),
             elements: BTreeMap::new(),
+            metrics: None,
         };
         let mut index = Index::with_capacity(history.ops.len());
         let places = 0..narrow(history.ops.len());
@@ -57,6 +61,12 @@ impl<'h> Evidence<'h> {
         evidence.number_elements(&mut index);
         evidence.keys = index.into_keys();
         evidence
+    }
+
+    /// Says which gauges the system has.
+    pub fn with_metrics(mut self, metrics: &'h BTreeMap<String, MetricDefinition>) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     fn number_op(&mut self, place: u32, number: u32, new: bool) {
@@ -134,6 +144,19 @@ impl<'h> Evidence<'h> {
         let numbers = self.elements.get(read).map_or(&[][..], Vec::as_slice);
         let items = self.history.reads.get(read).map_or(&[][..], |list| &list.items);
         numbers.iter().map(|number| *number as usize).zip(items)
+    }
+
+    /// The time between two readings of a gauge in microseconds; none if the system has no such gauge.
+    pub(super) fn interval_us(&self, metric: &str) -> Option<u64> {
+        Some(self.metrics?.get(metric)?.every.as_us())
+    }
+
+    /// Every reading of a gauge, failed ones too.
+    pub(super) fn readings(&self, metric: &str) -> impl Iterator<Item = &'h Sample<'h>> {
+        self.history
+            .samples
+            .iter()
+            .filter(move |sample| sample.metric == metric)
     }
 
     /// What is known of each number as a key of operations of these kinds; numbers beyond the end are no keys at all.

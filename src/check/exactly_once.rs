@@ -48,8 +48,8 @@ fn yes() -> bool {
 impl Checker for ExactlyOnce {
     fn names(&self) -> Names<'_> {
         let mut names = Names {
-            operations: Vec::new(),
             reads: vec![("effects".to_owned(), &self.effects)],
+            ..Names::default()
         };
         match &self.causes {
             Causes::Operations(operations) => names.operations = super::named("causes.operations", operations),

@@ -30,7 +30,7 @@ pub(super) struct Loss {
 impl<'p> Invariants<'p> {
     /// Runs every checker, on all cores: they share the evidence and nothing else.
     pub(super) fn check(plan: &'p Plan, history: &History<'_>) -> Self {
-        let evidence = Evidence::gather(history);
+        let evidence = Evidence::gather(history).with_metrics(&plan.system.metrics);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();

@@ -3,10 +3,11 @@
 use super::invariants::Invariants;
 use super::support::{self, Support};
 use super::timeline::{FaultSeen, Timeline};
+use super::windows::{self, Judged};
 use super::{probe, recovery};
 use crate::event::Entry;
 use crate::history::load::History;
-use crate::plan::{Plan, PlannedFault, Probe, Trigger};
+use crate::plan::{Plan, PlannedFault, Probe, Trigger, WindowedProbe};
 use crate::system::definition::Backlog;
 use crate::verdict::{
     Assertion, AssertionKind, FaultRecord, Finding, Judgement, Recovery, SCHEMA_VERSION, Status, Verdict, conclude,
@@ -53,6 +54,7 @@ impl Bench<'_> {
         assertions.extend(self.receipts());
         assertions.extend(self.during());
         assertions.extend(recovered);
+        assertions.extend(self.afterwards());
         assertions.extend(self.plan.system.backlogs.iter().map(|backlog| self.backlog(backlog)));
         assertions.extend(after);
         assertions.extend(invariants.assertions(self.plan, &loss));
@@ -87,21 +89,38 @@ impl Bench<'_> {
         faults.map(|(fault, seen)| support::receipt(&fault.name, seen))
     }
 
-    /// Over the time of all faults together. Without a fault, over all the time in which there might have been one.
-    fn during(&self) -> Vec<Assertion> {
-        let gate_us = self.timeline.gate.map_or(0, |(at_us, ..)| at_us);
-        let windows_us = match self.plan.faults.is_empty() {
-            true => std::iter::once(gate_us..self.timeline.load_end_us).collect(),
-            false => self.timeline.fault_windows_us(),
-        };
-        let judged = |probe: &Probe| {
-            let finding = match windows_us.is_empty() {
-                true => doubt("no fault was seen in effect, so there is no time to judge".to_owned()),
-                false => probe::evaluate_over(probe, self.history, &windows_us),
-            };
-            assertion(&probe.name, AssertionKind::During, self.support.of_load(finding))
-        };
-        self.plan.during.iter().map(judged).collect()
+    fn during(&self) -> impl Iterator<Item = Assertion> {
+        self.plan.during.iter().map(|asked| {
+            let time = windows::of_faults(self.plan, &self.timeline, asked);
+            let part = asked.part_of_faults(&self.plan.faults);
+            let finding = self.windowed(asked, time, part);
+            assertion(&asked.probe.name, AssertionKind::During, finding)
+        })
+    }
+
+    fn afterwards(&self) -> impl Iterator<Item = Assertion> {
+        self.plan.afterwards.iter().map(|asked| {
+            let time = windows::afterwards(&self.timeline, asked);
+            let finding = self.windowed(asked, time, asked.part_of_afterwards());
+            assertion(&asked.probe.name, AssertionKind::Afterwards, finding)
+        })
+    }
+
+    /// A bound over its part of the time. A breach is one wherever it was; to hold, all that was asked about must have been
+    /// judged.
+    fn windowed(&self, asked: &WindowedProbe, time: Judged, part: Option<String>) -> Finding {
+        if time.windows_us.is_empty() {
+            return self.support.of_load(doubt(time.doubt.unwrap_or_default()));
+        }
+        let mut finding = probe::evaluate_over(&asked.probe, self.history, &time.windows_us);
+        if let Some(part) = part {
+            finding.detail = format!("{}; judged {part}", finding.detail);
+        }
+        if let Some(reason) = time.doubt.filter(|_| finding.verdict == Judgement::Pass) {
+            finding.verdict = Judgement::Inconclusive;
+            finding.detail = format!("{reason}; {}", finding.detail);
+        }
+        self.support.of_load(finding)
     }
 
     fn recovery(&self) -> (Recovery, Option<Assertion>) {

@@ -44,6 +44,7 @@ impl Checker for Ledger {
                 ("entries".to_owned(), &self.entries),
                 ("accounts".to_owned(), &self.accounts),
             ],
+            ..Names::default()
         }
     }
 

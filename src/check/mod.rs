@@ -9,24 +9,29 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod absent;
 mod attempts;
 mod bins;
 mod book;
 mod checked;
+pub mod device_log;
 pub mod durable_set;
 mod evidence;
 pub mod exactly_once;
 mod filter;
 mod index;
 mod invariants;
+mod journals;
 mod judge;
 pub mod ledger;
 pub mod probe;
+pub mod published;
 pub mod recovery;
 mod sample;
 mod saved;
 mod support;
 mod timeline;
+mod windows;
 
 pub use checked::{Breach, Checked, Lost};
 pub use evidence::Evidence;
@@ -67,12 +72,20 @@ checkers! {
     DurableSet(durable_set::DurableSet) = "durable-set",
     ExactlyOnce(exactly_once::ExactlyOnce) = "exactly-once",
     Ledger(ledger::Ledger) = "ledger",
+    DeviceLog(device_log::DeviceLog) = "device-log",
+    Absent(absent::Absent) = "absent",
+    Published(published::Published) = "published",
 }
 
 /// The behaviour of a checker.
 pub trait Checker: Send + Sync {
-    /// Operations and final reads that it names, so that a misspelt one is an error before anything starts.
+    /// Operations, final reads and metrics that it names, so that a misspelt one is an error before anything starts.
     fn names(&self) -> Names<'_>;
+
+    /// What is wrong with its parameters by themselves: with what it would find nothing, or everything.
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
 
     /// Judges a history. A checker that lacks its evidence has doubts.
     fn check(&self, evidence: &Evidence<'_>) -> Checked;
@@ -85,6 +98,34 @@ pub struct Names<'a> {
     pub operations: Vec<(String, &'a str)>,
     /// Keys of `final-reads`, likewise.
     pub reads: Vec<(String, &'a str)>,
+    /// Keys of `metrics`, likewise.
+    pub metrics: Vec<(String, &'a str)>,
+    /// Bounds, each in the unit of its metric.
+    pub bounds: Vec<StatedBound<'a>>,
+}
+
+/// A bound on a metric, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatedBound<'a> {
+    /// The parameter that holds it, such as `claim.is`.
+    pub at: &'static str,
+    /// The metric.
+    pub metric: &'a str,
+    /// The bound.
+    pub text: &'a str,
+}
+
+/// What is wrong with a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The parameter, such as `where`.
+    pub at: &'static str,
+    /// What was found.
+    pub message: String,
+    /// What would have been allowed.
+    pub allowed: &'static str,
+    /// What to do.
+    pub hint: &'static str,
 }
 
 /// Each name of a list with its place, `<list>[<index>]`.

@@ -257,9 +257,10 @@ fn gauge(probe: &Probe, metric: &str, permille: u32, readings: &[Option<f64>]) -
     judged(probe, measured, detail, Vec::new(), count)
 }
 
-/// `p99`, `p99.9`, `max`.
+/// `p99`, `p99.9`, `max`, `min`.
 fn name_of(permille: u32) -> String {
     match permille {
+        0 => "min".to_owned(),
         1_000 => "max".to_owned(),
         whole if whole.is_multiple_of(10) => format!("p{}", whole / 10),
         _ => format!("p{}.{}", permille / 10, permille % 10),
@@ -269,7 +270,7 @@ fn name_of(permille: u32) -> String {
 /// Said where a quantile is no more than the greatest value.
 fn small_sample(permille: u32, count: usize) -> &'static str {
     match sample::rank(count, permille) {
-        Some(rank) if rank + 1 == count && permille < 1_000 => "; of so few it is the greatest",
+        Some(rank) if rank + 1 == count && (1..1_000).contains(&permille) => "; of so few it is the greatest",
         _ => "",
     }
 }

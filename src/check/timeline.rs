@@ -176,12 +176,9 @@ impl<'e> Timeline<'e> {
         heals?.into_iter().max()
     }
 
-    /// From each fault's effect to its end, as observed; one that was not seen healed lasted to the end of the load.
-    pub(super) fn fault_windows_us(&self) -> Vec<Range<u64>> {
-        let window = |fault: &FaultSeen<'_>| {
-            let end = fault.healed_us.map_or(self.load_end_us, at_us);
-            Some(at_us(fault.effective_us?)..end)
-        };
-        self.faults.iter().filter_map(window).collect()
+    /// From a fault's effect to its end, as observed; one that was not seen healed lasted to the end of the load.
+    pub(super) fn fault_window_us(&self, fault: &FaultSeen<'_>) -> Option<Range<u64>> {
+        let end = fault.healed_us.map_or(self.load_end_us, at_us);
+        Some(at_us(fault.effective_us?)..end)
     }
 }

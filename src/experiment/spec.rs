@@ -56,7 +56,10 @@ pub struct Experiment {
     pub method: Vec<Step>,
     /// What must hold while faults last.
     #[serde(default)]
-    pub during: Vec<During>,
+    pub during: Vec<Windowed>,
+    /// What must hold from the last heal on, to the end of the load.
+    #[serde(default)]
+    pub afterwards: Vec<Windowed>,
     /// When the system must have recovered, counted from the last heal. Required with a method.
     pub recovery: Option<Recovery>,
     /// Invariants that must hold, names of the system's `invariants`.
@@ -219,6 +222,9 @@ pub enum Measured {
     /// The longest or greatest.
     #[serde(rename = "max")]
     Max,
+    /// The least, of a gauge.
+    #[serde(rename = "min")]
+    Min,
 }
 
 /// A Toxiproxy that carries links, in place of nightmail's agents.
@@ -284,10 +290,10 @@ fn first() -> u64 {
     1
 }
 
-/// What must hold while faults last: an operation or a gauge, and one bound.
+/// What must hold while faults last, or afterwards: an operation or a gauge, and one bound.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct During {
+pub struct Windowed {
     /// What the reader is told; the measurement in words unless given.
     pub name: Option<String>,
     /// The operation.
@@ -309,6 +315,13 @@ pub struct During {
     pub p999: Option<String>,
     /// Bound of the longest or greatest.
     pub max: Option<String>,
+    /// Bound of the least, of a gauge.
+    pub min: Option<String>,
+    /// So much of the beginning is not judged: of each fault's time, from its effect, or of the time after the last heal.
+    #[serde(default)]
+    pub after: DurationMs,
+    /// The step whose time alone is judged, by its name. Under `during` only; that of all steps unless given.
+    pub fault: Option<String>,
 }
 
 /// When the system must have recovered.
@@ -357,8 +370,8 @@ pub struct Control {
     pub defect: Option<String>,
     /// What is set differently. Either this or `defect`.
     pub with: Option<With>,
-    /// The assertions that must fail, all of them: each an invariant, a probe or a `during` of this experiment by name, or
-    /// `recovery`.
+    /// The assertions that must fail, all of them: each an invariant, a probe, a `during` or an `afterwards` of this
+    /// experiment by name, or `recovery`.
     pub fails: List<String>,
 }
 

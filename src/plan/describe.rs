@@ -177,8 +177,9 @@ fn assertions(text: &mut String, plan: &Plan) {
     }
     if !plan.during.is_empty() {
         line(text, "while faults last:");
-        for described in &plan.during {
-            line(text, format!("   {}", probe(plan, described)));
+        for windowed in &plan.during {
+            let part = windowed.part_of_faults(&plan.faults);
+            line(text, described(plan, &windowed.probe, part));
         }
     }
     if let Some(recovery) = &plan.recovery {
@@ -187,6 +188,12 @@ fn assertions(text: &mut String, plan: &Plan) {
             text,
             format!("recovery: within {within} of the last heal, lasting {stable}"),
         );
+    }
+    if !plan.afterwards.is_empty() {
+        line(text, "from the last heal on, to the end of the load:");
+        for windowed in &plan.afterwards {
+            line(text, described(plan, &windowed.probe, windowed.part_of_afterwards()));
+        }
     }
     if !plan.invariants.is_empty() {
         line(text, format!("invariants: {}", plan.invariants.join(", ")));
@@ -201,8 +208,15 @@ fn assertions(text: &mut String, plan: &Plan) {
     }
 }
 
+/// A probe and over which part of its time it is judged.
+fn described(plan: &Plan, of: &Probe, part: Option<String>) -> String {
+    let part = part.map(|part| format!(", {part}")).unwrap_or_default();
+    format!("   {}{part}", probe(plan, of))
+}
+
 fn probe(plan: &Plan, probe: &Probe) -> String {
     let quantile = |permille: u32| match permille {
+        0 => "min".to_owned(),
         1_000 => "max".to_owned(),
         permille => format!("p{}", f64::from(permille) / 10.0),
     };

@@ -17,11 +17,16 @@ use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
 
+mod bound;
 pub mod describe;
 pub mod rate;
 mod redacted;
 mod timeline;
 pub mod variants;
+mod window;
+
+pub use bound::{Bound, BoundUnit, Compare, NoBound};
+pub use window::WindowedProbe;
 
 /// The `schema_version` of `plan.json`.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -57,7 +62,10 @@ pub struct Plan {
     /// What is broken, in the order of the file.
     pub faults: Vec<PlannedFault>,
     /// What must hold while faults last.
-    pub during: Vec<Probe>,
+    pub during: Vec<WindowedProbe>,
+    /// What must hold from the last heal on, to the end of the load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub afterwards: Vec<WindowedProbe>,
     /// What recovery means; absent when there is nothing to recover from.
     pub recovery: Option<RecoveryPlan>,
     /// Invariants checked, names of `system.invariants`.
@@ -156,68 +164,13 @@ pub enum Measure {
         /// Times 1,000, so that p99.9 is 999.
         quantile_permille: u32,
     },
-    /// A quantile of a gauge's readings in the window; 1,000 is the maximum.
+    /// A quantile of a gauge's readings in the window; 1,000 is the maximum, 0 the minimum.
     Metric {
         /// The gauge.
         metric: String,
         /// Times 1,000.
         quantile_permille: u32,
     },
-}
-
-/// A comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
-    /// How to compare.
-    pub compare: Compare,
-    /// In the measure's unit: percent, milliseconds, or the gauge's own.
-    pub value: f64,
-}
-
-/// How a measured number is compared with a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Compare {
-    /// At least.
-    #[serde(rename = ">=")]
-    AtLeast,
-    /// At most.
-    #[serde(rename = "<=")]
-    AtMost,
-    /// More than.
-    #[serde(rename = ">")]
-    MoreThan,
-    /// Less than.
-    #[serde(rename = "<")]
-    LessThan,
-    /// Exactly.
-    #[serde(rename = "==")]
-    Equal,
-}
-
-impl Bound {
-    /// Whether `measured` keeps the bound.
-    pub fn holds(&self, measured: f64) -> bool {
-        match self.compare {
-            Compare::AtLeast => measured >= self.value,
-            Compare::AtMost => measured <= self.value,
-            Compare::MoreThan => measured > self.value,
-            Compare::LessThan => measured < self.value,
-            Compare::Equal => measured == self.value,
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.compare {
-            Compare::AtLeast => ">=",
-            Compare::AtMost => "<=",
-            Compare::MoreThan => ">",
-            Compare::LessThan => "<",
-            Compare::Equal => "==",
-        };
-        write!(f, "{sign} {}", self.value)
-    }
 }
 
 /// One replica of a Compose service, numbered from 1 as Compose does.

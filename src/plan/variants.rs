@@ -10,6 +10,7 @@ impl Plan {
         Plan {
             faults: Vec::new(),
             during: Vec::new(),
+            afterwards: Vec::new(),
             recovery: None,
             is_twin: true,
             ..self.clone()

@@ -72,7 +72,13 @@ fn poisoned_plan() -> Plan {
     plan.configuration = [(hostile("name"), hostile("value"))].into();
     plan.replicas = [(hostile("service"), 1)].into();
     plan.invariants = vec![hostile("invariant")];
-    for probe in plan.gate.probes.iter_mut().chain(&mut plan.during) {
+    let windowed = plan.during.iter_mut().chain(&mut plan.afterwards);
+    for probe in plan
+        .gate
+        .probes
+        .iter_mut()
+        .chain(windowed.map(|windowed| &mut windowed.probe))
+    {
         probe.name = hostile(&probe.name);
     }
     for fault in &mut plan.faults {
@@ -155,7 +161,7 @@ fn junit_stays_well_formed() {
         suite.name.as_str().contains("<script>alert(1)</script> ]]>"),
         "it is told all the same"
     );
-    assert_eq!(report.tests, 12);
+    assert_eq!(report.tests, 13);
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn junit_has_a_suite_a_run_and_a_case_an_assertion() {
     };
     let xml = junit::render(&[suite(&failed), suite(&aborted)]);
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
-    assert_eq!((report.tests, report.failures, report.errors), (13, 1, 2));
+    assert_eq!((report.tests, report.failures, report.errors), (14, 1, 2));
     assert_eq!(report.time, Some(Duration::from_millis(2 * 36_700)));
     insta::assert_snapshot!("junit", xml);
 }
@@ -234,14 +234,14 @@ fn the_page_answers_for_every_kind_of_run() {
     let page =
         |verdict: &Verdict, history: &History<'_>| html::render(&sample::plan(), verdict, history, &sample::events());
     let failed = page(&sample::failed(), &sample::history());
-    assert!(failed.contains("No: 1 of 12 assertions did not hold (nobody-charged-twice); 1 could not be judged."));
+    assert!(failed.contains("No: 1 of 13 assertions did not hold (nobody-charged-twice); 1 could not be judged."));
     assert!(failed.contains("Defects switched on:"));
     let passed = page(&sample::passed(), &sample::history());
     assert!(passed.contains(
-        "Yes: all 12 assertions held; service was disrupted for 10.2 s, and was back 2.2 s after the last fault had healed."
+        "Yes: all 13 assertions held; service was disrupted for 10.2 s, and was back 2.2 s after the last fault had healed."
     ));
     let inconclusive = page(&sample::inconclusive(), &sample::history());
-    assert!(inconclusive.contains("It cannot be said: 3 of 12 assertions could not be judged"));
+    assert!(inconclusive.contains("It cannot be said: 3 of 13 assertions could not be judged"));
     assert!(
         inconclusive.contains("more than 22 s"),
         "the open bracket has a lower bound"
@@ -252,6 +252,22 @@ fn the_page_answers_for_every_kind_of_run() {
             .contains("Not answered: the run was aborted: postage-api-1 ended with exit code 1 before it was ready.")
     );
     assert!(aborted.contains("nothing to draw"));
+}
+
+#[test]
+fn the_page_says_over_which_part_of_the_time_was_asked() {
+    let mut plan = sample::plan();
+    (plan.during[0].after_ms, plan.during[0].fault) = (1_000, Some(0));
+    let page = html::render(&plan, &sample::passed(), &sample::history(), &sample::events());
+    for said in [
+        "history stays readable: success rate of purchase-history ≥ 99.5 %, while `lose the provider's answers` lasts, \
+         from 1s after its effect</li>",
+        "After the last heal:",
+        "labels are few again: maximum of paid-without-label ≤ 20, from 3s after the last heal</li>",
+        "afterwards: kept after the last heal",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
 }
 
 #[test]

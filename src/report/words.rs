@@ -47,6 +47,7 @@ pub(super) fn kind(kind: AssertionKind) -> &'static str {
         AssertionKind::Gate => "gate",
         AssertionKind::SteadyStateAfter => "steady after",
         AssertionKind::During => "during",
+        AssertionKind::Afterwards => "afterwards",
         AssertionKind::Recovery => "recovery",
         AssertionKind::Backlog => "backlog",
         AssertionKind::Invariant => "invariant",
@@ -62,6 +63,7 @@ pub(super) fn kind_meaning(kind: AssertionKind) -> &'static str {
         AssertionKind::Gate => "normal before the first fault",
         AssertionKind::SteadyStateAfter => "normal again after recovery",
         AssertionKind::During => "kept while faults lasted",
+        AssertionKind::Afterwards => "kept after the last heal",
         AssertionKind::Recovery => "recovered within its time",
         AssertionKind::Backlog => "piled-up work was worked off",
         AssertionKind::Invariant => "safety, over every operation and the final reads",
@@ -297,6 +299,7 @@ pub(super) fn measure(measure: &Measure) -> String {
 
 fn quantile(permille: u32) -> String {
     match permille {
+        0 => "minimum".to_owned(),
         1_000 => "maximum".to_owned(),
         permille => format!("p{}", trim(f64::from(permille) / 10.0, 1)),
     }

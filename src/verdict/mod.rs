@@ -69,6 +69,8 @@ pub enum AssertionKind {
     SteadyStateAfter,
     /// A bound that held while faults lasted.
     During,
+    /// A bound that held after the last heal.
+    Afterwards,
     /// Recovery within its time.
     Recovery,
     /// A backlog drained.

@@ -171,6 +171,7 @@ pub fn plan() -> Plan {
         },
         faults: Vec::new(),
         during: Vec::new(),
+        afterwards: Vec::new(),
         recovery: None,
         invariants: vec!["orders-are-kept".to_owned()],
         toxiproxy: None,

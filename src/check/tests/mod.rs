@@ -1,12 +1,15 @@
 //! Tests of the checkers and of the judgement as a whole: hand-written histories, generated ones, and naive references
 //! written straight from the definitions.
 
+mod absent;
 pub(super) mod build;
 mod checkers;
 mod defects;
+mod device_log;
 mod generated;
 mod judgement;
 mod model;
 mod naive;
 mod probes;
+mod published;
 mod recoveries;

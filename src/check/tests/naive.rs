@@ -18,14 +18,14 @@ pub struct Says {
 }
 
 impl Says {
-    fn only_doubt() -> Self {
+    pub fn only_doubt() -> Self {
         Self {
             doubt: true,
             ..Self::default()
         }
     }
 
-    fn breach(&mut self, breach: Breach) {
+    pub fn breach(&mut self, breach: Breach) {
         *self.breaches.entry(breach).or_default() += 1;
     }
 }
@@ -42,7 +42,7 @@ impl From<&Checked> for Says {
     }
 }
 
-fn complete<'h, 'a>(history: &'h History<'a>, read: &str) -> Option<&'h FinalList<'a>> {
+pub fn complete<'h, 'a>(history: &'h History<'a>, read: &str) -> Option<&'h FinalList<'a>> {
     history.reads.get(read).filter(|list| list.complete)
 }
 

@@ -173,6 +173,19 @@ fn where_a_request_could_not_be_made_nothing_is_said() {
 }
 
 #[test]
+fn the_least_of_a_gauge_is_its_min() {
+    let mut saved = Saved::default();
+    for (number, value) in [3.0, 2.0, 4.0].into_iter().enumerate() {
+        saved.sample("queue", number as u64 * SECOND, Some(value));
+    }
+    let of = |sign, value, window| over(&saved, &gauge(0, sign, value), window);
+    assert_eq!(of(">=", 2.0, 0..3 * SECOND).verdict, Judgement::Pass);
+    assert_eq!(of(">", 2.0, 0..3 * SECOND).verdict, Judgement::Fail);
+    let of_one = of(">=", 3.0, 0..SECOND);
+    assert_eq!(of_one.detail, "min of 1 readings of `queue` is 3, bound >= 3");
+}
+
+#[test]
 fn where_the_generator_was_late_nothing_is_said() {
     let mut saved = Saved::default();
     load(&mut saved, 0, 100, 100);

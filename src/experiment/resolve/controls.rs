@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use super::Resolver;
 use crate::experiment::spec::Control;
-use crate::plan::{ControlChange, NegativeControl, Probe};
+use crate::plan::{ControlChange, NegativeControl, WindowedProbe};
 use crate::yaml::place::Place;
 
 /// The assertion on recovery, by name.
 const RECOVERY: &str = "recovery";
 
 impl Resolver<'_> {
-    pub(super) fn controls(&mut self, during: &[Probe]) -> Vec<NegativeControl> {
+    pub(super) fn controls(&mut self, during: &[WindowedProbe], afterwards: &[WindowedProbe]) -> Vec<NegativeControl> {
+        let known = self.assertions(during.iter().chain(afterwards));
         let mut controls: Vec<NegativeControl> = Vec::new();
         for (index, control) in self.experiment.negative_controls.iter().enumerate() {
             let place = Place::root().key("negative-controls").index(index);
-            self.fails(&place.key("fails"), &control.fails.0, during);
+            self.fails(&place.key("fails"), &control.fails.0, &known);
             let Some(change) = self.change(&place, control) else {
                 continue;
             };
@@ -73,8 +74,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn fails(&mut self, place: &Place, names: &[String], during: &[Probe]) {
-        let known = self.assertions(during);
+    fn fails(&mut self, place: &Place, names: &[String], known: &[String]) {
         if names.is_empty() {
             self.found.push(
                 self.document
@@ -84,7 +84,7 @@ impl Resolver<'_> {
             );
         }
         for (index, name) in names.iter().enumerate() {
-            self.fails_by(&place.index(index), name, &known);
+            self.fails_by(&place.index(index), name, known);
         }
     }
 
@@ -103,13 +103,13 @@ impl Resolver<'_> {
     }
 
     /// Everything that a control may make fail.
-    fn assertions(&self, during: &[Probe]) -> Vec<String> {
+    fn assertions<'p>(&self, windowed: impl Iterator<Item = &'p WindowedProbe>) -> Vec<String> {
         let mut names = self.experiment.invariants.clone();
         if !self.experiment.method.is_empty() {
             names.push(RECOVERY.to_owned());
         }
         names.extend(self.gate_names().map(str::to_owned));
-        names.extend(during.iter().map(|probe| probe.name.clone()));
+        names.extend(windowed.map(|windowed| windowed.probe.name.clone()));
         names
     }
 
@@ -119,7 +119,7 @@ impl Resolver<'_> {
     }
 
     /// Reports and controls refer to assertions and faults by name.
-    pub(super) fn names_are_unique(&mut self, during: &[Probe]) {
+    pub(super) fn names_are_unique(&mut self, during: &[WindowedProbe], afterwards: &[WindowedProbe]) {
         let root = Place::root();
         let probes = root.key("steady-state-hypothesis").key("probes");
         let steps = self.experiment.method.iter().map(|step| step.name.as_str());
@@ -134,15 +134,18 @@ impl Resolver<'_> {
                 .enumerate()
                 .map(|(index, name)| (root.key("method").index(index).key("name"), name)),
         );
+        let lists = [
+            ("during", during, self.experiment.during.len()),
+            ("afterwards", afterwards, self.experiment.afterwards.len()),
+        ];
         // A probe without a place of its own (one that is wrong) is not here: positions hold only if all are.
-        if during.len() == self.experiment.during.len() {
-            let place = |index| root.key("during").index(index).key("name");
-            named.extend(
-                during
-                    .iter()
-                    .enumerate()
-                    .map(|(index, probe)| (place(index), probe.name.as_str())),
-            );
+        for (list, probes, _) in lists
+            .into_iter()
+            .filter(|(_, probes, written)| probes.len() == *written)
+        {
+            let names = probes.iter().map(|windowed| windowed.probe.name.as_str());
+            let place = |index| root.key(list).index(index).key("name");
+            named.extend(names.enumerate().map(|(index, name)| (place(index), name)));
         }
         let mut found = Vec::new();
         for (position, (place, name)) in named.iter().enumerate() {

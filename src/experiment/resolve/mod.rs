@@ -8,7 +8,9 @@ use super::SystemUnderTest;
 use super::spec::{Experiment, Recovery};
 use crate::diagnostic::{Diagnostic, did_you_mean, list};
 use crate::kernel::Capabilities;
-use crate::plan::{ExperimentInfo, Gate, Plan, RecoveryPlan, SCHEMA_VERSION, Schedule, Tolerance, variants};
+use crate::plan::{
+    BoundUnit, ExperimentInfo, Gate, NoBound, Plan, RecoveryPlan, SCHEMA_VERSION, Schedule, Tolerance, variants,
+};
 use crate::system::definition::OperationRate;
 use crate::yaml::Document;
 use crate::yaml::place::Place;
@@ -21,6 +23,7 @@ mod method;
 mod overlap;
 mod probes;
 mod targets;
+mod windows;
 
 pub(super) use targets::plural;
 
@@ -62,12 +65,13 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     resolver.within_engine(toxiproxy.as_ref());
     let during = resolver.during();
     let recovery = resolver.recovery();
+    let afterwards = resolver.afterwards(recovery.as_ref());
     resolver.invariants();
     resolver.purpose();
     resolver.environment(&Place::root().key("environment"), &experiment.environment);
     resolver.defects(input.defects);
-    let negative_controls = resolver.controls(&during);
-    resolver.names_are_unique(&during);
+    let negative_controls = resolver.controls(&during, &afterwards);
+    resolver.names_are_unique(&during, &afterwards);
     if !resolver.found.is_empty() {
         return Err(resolver.found);
     }
@@ -94,6 +98,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         toxiproxy,
         faults,
         during,
+        afterwards,
         recovery,
         invariants: experiment.invariants.clone(),
         tolerate: Tolerance {
@@ -133,6 +138,12 @@ pub(super) fn bad_regex(document: &Document, place: &Place, pattern: &str, error
         .at_value(place, format!("`{pattern}` is no regular expression: {reason}"))
         .allowed("the syntax of https://docs.rs/regex (no look-around, no back-references)")
         .hint("put it into single quotes, so that YAML leaves backslashes alone")
+}
+
+/// A text that is no bound in this unit.
+pub(super) fn no_bound(document: &Document, place: &Place, wrong: NoBound, unit: BoundUnit) -> Diagnostic {
+    let diagnostic = document.at_value(place, wrong.message);
+    diagnostic.allowed(unit.allowed()).hint(wrong.hint)
 }
 
 /// Resolves an experiment part by part.
@@ -251,13 +262,15 @@ impl Resolver<'_> {
         let experiment = self.experiment;
         let method = Place::root().key("method");
         let duration = Place::root().key("workload").key("for");
-        if !experiment.method.is_empty() && experiment.invariants.is_empty() && experiment.during.is_empty() {
+        let asks_nothing =
+            experiment.invariants.is_empty() && experiment.during.is_empty() && experiment.afterwards.is_empty();
+        if !experiment.method.is_empty() && asks_nothing {
             let known = self.system.definition.invariants.keys().map(String::as_str);
             self.found.push(
                 self.document
                     .at_key(
                         &method,
-                        "`method` breaks something, but neither `invariants` nor `during` says what must hold",
+                        "`method` breaks something, but neither `invariants`, `during` nor `afterwards` says what must hold",
                     )
                     .label("what must hold all the same?")
                     .allowed(format!("invariants of this system: {}", list(known)))
@@ -276,16 +289,7 @@ impl Resolver<'_> {
                         .hint("add `for: 20s` to `workload`"),
                 );
             }
-            if !experiment.during.is_empty() {
-                self.found.push(
-                    self.document
-                        .at_key(
-                            &Place::root().key("during"),
-                            "`during` asks about the time of faults, and there are none",
-                        )
-                        .hint("remove `during`, or add a fault to `method`"),
-                );
-            }
+            self.without_faults();
         } else if experiment.workload.0.r#for.is_some() {
             self.found.push(
                 self.document
@@ -294,6 +298,25 @@ impl Resolver<'_> {
                         "how long the load lasts follows from `method` and `recovery`",
                     )
                     .hint("remove `for` from `workload`"),
+            );
+        }
+    }
+
+    /// What asks about faults asks nothing where there are none.
+    fn without_faults(&mut self) {
+        let experiment = self.experiment;
+        let lists = [
+            ("during", "the time of faults", experiment.during.is_empty()),
+            ("afterwards", "the time after faults", experiment.afterwards.is_empty()),
+        ];
+        for (key, time, _) in lists.into_iter().filter(|(.., is_empty)| !is_empty) {
+            self.found.push(
+                self.document
+                    .at_key(
+                        &Place::root().key(key),
+                        format!("`{key}` asks about {time}, and there are none"),
+                    )
+                    .hint(format!("remove `{key}`, or add a fault to `method`")),
             );
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::check::StatedBound;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::plan::Bound;
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
 use crate::yaml::Document;
@@ -43,6 +45,24 @@ const MISSING: crate::yaml::read::MissingHints = &[
     ("port", "name the port within the container"),
     ("rate", "say how often it arrives, for example `rate: 40/s`"),
     ("at", "say when, counted from the start of the load: `at: 8s`"),
+    (
+        "where",
+        "say which items must not be there, for example `where: {explained: false}`",
+    ),
+    (
+        "journal",
+        "name the final read that lists the entries of all devices' journals",
+    ),
+    ("host", "name the final read that lists what the host has of them"),
+    ("device", "name the field that says whose entry it is"),
+    ("sequence", "name the field that numbers a device's entries, from 1"),
+    ("claim", "say what is published: `claim: {metric: NAME, is: \">= 1\"}`"),
+    (
+        "true-when",
+        "say what must be so then: `true-when: {metric: NAME, is: \"== 0\"}`",
+    ),
+    ("is", "state the bound, for example `is: \">= 1\"`"),
+    ("lag", "say for how long it may be false on end, for example `lag: 1s`"),
 ];
 
 impl SystemUnderTest {
@@ -157,6 +177,34 @@ impl Checker<'_> {
             for (path, read) in &names.reads {
                 let known = self.definition.final_reads.keys();
                 self.known(&place.below(path), "final read", read, known);
+            }
+            for (path, metric) in &names.metrics {
+                let known = self.definition.metrics.keys();
+                self.known(&place.below(path), "metric", metric, known);
+            }
+            self.bounds(&place, &names.bounds);
+            for mistake in invariant.checker().mistakes() {
+                self.found.push(
+                    self.document
+                        .at_value(&place.below(mistake.at), mistake.message)
+                        .allowed(mistake.allowed)
+                        .hint(mistake.hint),
+                );
+            }
+        }
+    }
+
+    /// Bounds on metrics, in their units. What is unknown has no unit, and is an error of its own.
+    fn bounds(&mut self, place: &Place, bounds: &[StatedBound<'_>]) {
+        for stated in bounds {
+            let Some(metric) = self.definition.metrics.get(stated.metric) else {
+                continue;
+            };
+            let unit = metric.unit.into();
+            if let Err(wrong) = Bound::parse(stated.text, unit) {
+                let place = place.below(stated.at);
+                let diagnostic = super::resolve::no_bound(self.document, &place, wrong, unit);
+                self.found.push(diagnostic);
             }
         }
     }

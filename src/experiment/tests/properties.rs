@@ -125,7 +125,8 @@ prop_compose! {
         }
         text += if both_invariants { "invariants: [orders-kept, one-parcel-each]\n" } else { "invariants: [orders-kept]\n" };
         if with_during {
-            text += "during:\n  - {operation: buy, p99: \"<= 2s\"}\n";
+            text += "during:\n  - {operation: buy, p99: \"<= 2s\"}\n  - {of: queue-length, min: \">= 0\", fault: fault 0}\n";
+            text += "afterwards:\n  - {of: queue-length, max: \"<= 5\", after: 1s}\n";
         }
         (text, at_ms)
     }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Page, names};
 use crate::event::{Entry, Event};
-use crate::plan::{Bound, Plan, Probe};
+use crate::plan::{Bound, Plan, Probe, WindowedProbe};
 use crate::report::terminal::told;
 use crate::report::text::{clean, count, duration, instant};
 use crate::report::words;
@@ -31,7 +31,11 @@ fn asked(page: &Page<'_>) -> Markup {
             (probes(plan, &plan.gate.probes))
             @if !plan.during.is_empty() {
                 p { strong { "While faults last:" } }
-                (probes(plan, &plan.during))
+                (windowed(plan, &plan.during, |windowed| windowed.part_of_faults(&plan.faults)))
+            }
+            @if !plan.afterwards.is_empty() {
+                p { strong { "After the last heal:" } }
+                (windowed(plan, &plan.afterwards, WindowedProbe::part_of_afterwards))
             }
             @if !plan.invariants.is_empty() {
                 p { strong { "Invariants: " } (names(&plan.invariants)) }
@@ -44,10 +48,25 @@ fn asked(page: &Page<'_>) -> Markup {
 fn probes(plan: &Plan, probes: &[Probe]) -> Markup {
     html! {
         ul.plain {
+            @for probe in probes { li { (stated(plan, probe)) } }
+        }
+    }
+}
+
+/// Probes with the part of their time over which each is judged.
+fn windowed(plan: &Plan, probes: &[WindowedProbe], part: impl Fn(&WindowedProbe) -> Option<String>) -> Markup {
+    html! {
+        ul.plain {
             @for probe in probes {
-                li { (clean(&probe.name)) ": " (words::measure(&probe.measure)) " " (sign(&probe.tolerance)) " " (bound_value(plan, probe)) }
+                li { (stated(plan, &probe.probe)) @if let Some(part) = part(probe) { ", " (clean(&part)) } }
             }
         }
+    }
+}
+
+fn stated(plan: &Plan, probe: &Probe) -> Markup {
+    html! {
+        (clean(&probe.name)) ": " (words::measure(&probe.measure)) " " (sign(&probe.tolerance)) " " (bound_value(plan, probe))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fault::FaultSpec;
 use crate::fault::partition::Partition;
 use crate::plan::{
     Arrivals, Bound, Compare, ControlChange, ExperimentInfo, Gate, Measure, NegativeControl, Plan, PlannedFault, Probe,
-    RecoveryPlan, ReplicaId, Schedule, Target, Tolerance, Trigger, WorkloadPlan,
+    RecoveryPlan, ReplicaId, Schedule, Target, Tolerance, Trigger, WindowedProbe, WorkloadPlan,
 };
 use crate::system::definition::SystemDefinition;
 
@@ -128,14 +128,26 @@ pub(in crate::report) fn plan() -> Plan {
                 both_ways: false,
             }),
         }],
-        during: vec![probe(
+        during: vec![WindowedProbe::whole(probe(
             "history stays readable",
             Measure::SuccessRate {
                 operation: "purchase-history".to_owned(),
             },
             Compare::AtLeast,
             99.5,
-        )],
+        ))],
+        afterwards: vec![WindowedProbe {
+            after_ms: 3_000,
+            ..WindowedProbe::whole(probe(
+                "labels are few again",
+                Measure::Metric {
+                    metric: "paid-without-label".to_owned(),
+                    quantile_permille: 1_000,
+                },
+                Compare::AtMost,
+                20.0,
+            ))
+        }],
         recovery: Some(RecoveryPlan {
             within_ms: 10_000,
             stable_for_ms: 5_000,

@@ -4,12 +4,13 @@ use super::build::{self, SECOND, Saved, op};
 use crate::check::judge;
 use crate::event::{Entry, Event};
 use crate::history::Outcome;
-use crate::plan::Plan;
+use crate::plan::{Plan, WindowedProbe};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
 
 mod doubts;
 mod ends;
 mod saved;
+mod windows;
 
 /// 40/s to 35 s under one key each, nothing succeeds in `outage_ms`; every acknowledged order is there.
 fn load(outage_ms: std::ops::Range<u64>) -> Saved {
@@ -38,7 +39,7 @@ fn good() -> Saved {
 fn plan() -> Plan {
     let during = build::success("some buying goes on", ">=", 0.0);
     Plan {
-        during: vec![during],
+        during: vec![WindowedProbe::whole(during)],
         ..build::plan_with_fault()
     }
 }
@@ -156,7 +157,7 @@ fn a_violated_invariant_always_fails() {
 #[test]
 fn during_is_judged_while_the_fault_lasted_and_only_then() {
     let mut plan = plan();
-    plan.during = vec![build::success("buying goes on", ">=", 99.5)];
+    plan.during = vec![WindowedProbe::whole(build::success("buying goes on", ">=", 99.5))];
     let judged = |outage| {
         let verdict = verdict(&plan, load(outage).end("orders"), &build::events());
         (of(&verdict, AssertionKind::During).finding.clone(), verdict.exit_code)
