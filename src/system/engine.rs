@@ -156,7 +156,7 @@ pub enum Undo {
 pub struct Call {
     /// Whom to ask.
     pub address: SocketAddr,
-    /// `POST`, `DELETE`.
+    /// `POST`, `PUT`, `DELETE`.
     pub method: &'static str,
     /// Without white space.
     pub path: String,

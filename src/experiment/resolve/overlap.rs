@@ -1,10 +1,11 @@
-//! Whether targets meet: within a fault, and between faults of processes at one time.
+//! Whether targets meet: within a fault, and between faults at one time that take hold of the same thing.
 //!
 //! Where the seed chooses, what it may choose counts, not what it did: whether a file is right must not hang on the seed.
 
 use super::Resolver;
 use super::targets::Choice;
 use crate::diagnostic::Diagnostic;
+use crate::fault::Hold;
 use crate::plan::{PlannedFault, Target, Trigger};
 use crate::yaml::place::Place;
 
@@ -20,7 +21,6 @@ pub(super) struct Named {
 /// A planned fault with the choices behind its targets.
 pub(super) struct Considered {
     pub fault: PlannedFault,
-    pub is_process: bool,
     pub named: Vec<Named>,
 }
 
@@ -51,10 +51,12 @@ impl Resolver<'_> {
         found
     }
 
-    /// Two faults of processes cannot act on one replica at one time: healing the first would undo the second.
+    /// Two faults that take hold of the same thing cannot act on one replica at one time: healing the first would undo the
+    /// second.
     pub(super) fn overlap(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
-        let at_the_same_time = |other: &&Considered| other.is_process && same_time(&other.fault, &new.fault);
-        for other in earlier.iter().filter(at_the_same_time).filter(|_| new.is_process) {
+        let Some(hold) = new.hold() else { return };
+        let at_the_same_time = |other: &&Considered| other.hold() == Some(hold) && same_time(&other.fault, &new.fault);
+        for other in earlier.iter().filter(at_the_same_time) {
             let pairs = other.named.iter().flat_map(|a| new.named.iter().map(move |b| (a, b)));
             let Some(replica) = pairs.into_iter().find_map(|(a, b)| meeting(&a.choice, &b.choice)) else {
                 continue;
@@ -69,7 +71,7 @@ impl Resolver<'_> {
                         ),
                     )
                     .label("overlaps the earlier step")
-                    .allowed("one fault of processes (kill, stop, pause) at a time on each replica")
+                    .allowed(hold.allowed())
                     .hint("start this one after the other has healed, or choose another target"),
             );
         }
@@ -109,6 +111,11 @@ impl Resolver<'_> {
 }
 
 impl Considered {
+    /// What of a replica it takes hold of.
+    fn hold(&self) -> Option<Hold> {
+        self.fault.fault.behaviour().holds()
+    }
+
     /// A replica that a list of this fault and a list of the other may both mean.
     fn meets(&self, list: &str, other: &Self, other_list: &str) -> Option<String> {
         let ours = self.named.iter().filter(|named| named.list == list);

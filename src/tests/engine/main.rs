@@ -6,10 +6,12 @@
 #[macro_use]
 mod support;
 
+mod clock;
 mod death;
 mod faults;
 mod lifecycle;
 mod lives;
+mod promotion;
 mod replicas;
 #[path = "../ways/mod.rs"]
 mod ways;
