@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Target, ToxiproxyPlan};
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{EngineError, RunningSystem};
+use crate::system::engine::{Disk, EngineError, RunningSystem};
 
 mod impaired;
 mod link;
@@ -119,6 +119,7 @@ faults! {
     PacketCorrupt(packet_corrupt::PacketCorrupt) = "packet-corrupt",
     Promote(promote::Promote) = "promote",
     Clock(clock::Clock) = "clock",
+    DiskFull(disk_full::DiskFull) = "disk-full",
 }
 
 /// The behaviour of a fault.
@@ -130,6 +131,11 @@ pub trait Fault: Send + Sync {
 
     /// Whether the engine must put an agent with the right to filter packets beside the targets.
     fn needs_agent(&self) -> bool;
+
+    /// The file system of its own that each target must have from the start, if any.
+    fn disk(&self) -> Option<Disk> {
+        None
+    }
 
     /// What it takes hold of at each target; none if any number of faults may act on the same replica at the same time.
     fn holds(&self) -> Option<Hold> {
@@ -175,7 +181,7 @@ pub trait Fault: Send + Sync {
 }
 
 /// Something of a replica that only one fault can have hold of at a time: healing the first would undo the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
     /// Its processes.
     Processes,
@@ -183,15 +189,18 @@ pub enum Hold {
     Role,
     /// What time it takes it to be.
     Clock,
+    /// Its disk at a path.
+    Disk(String),
 }
 
 impl Hold {
     /// How many faults there can be, for messages.
-    pub fn allowed(self) -> &'static str {
+    pub fn allowed(&self) -> &'static str {
         match self {
             Self::Processes => "one fault of processes (kill, stop, pause) at a time on each replica",
             Self::Role => "one promotion at a time of each replica",
             Self::Clock => "one shift of the clock at a time on each replica",
+            Self::Disk(_) => "one fault that fills a disk at a time on each replica",
         }
     }
 }

@@ -36,6 +36,7 @@ impl Resolver<'_> {
                 let considered = Considered { fault, named };
                 self.overlap(&place, &considered, &faults);
                 self.same_emulation(&place, &considered, &faults);
+                self.same_disk(&place, &considered, &faults);
                 faults.push(considered);
             }
         }
@@ -263,7 +264,7 @@ impl Resolver<'_> {
             self.document
                 .at_key(place, message)
                 .label(found)
-                .allowed("kill, stop, pause, promote and clock")
+                .allowed("kill, stop, pause, promote, clock and disk-full")
                 .hint("run it on a kernel with nf_tables"),
         )
     }

@@ -4,9 +4,11 @@
 
 use super::Resolver;
 use super::targets::Choice;
+use crate::byte_size::ByteSize;
 use crate::diagnostic::Diagnostic;
 use crate::fault::Hold;
-use crate::plan::{PlannedFault, Target, Trigger};
+use crate::plan::{PlannedFault, ReplicaId, Target, Trigger};
+use crate::system::engine::Disk;
 use crate::yaml::place::Place;
 
 /// A target as written, and where.
@@ -55,7 +57,8 @@ impl Resolver<'_> {
     /// second.
     pub(super) fn overlap(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
         let Some(hold) = new.hold() else { return };
-        let at_the_same_time = |other: &&Considered| other.hold() == Some(hold) && same_time(&other.fault, &new.fault);
+        let at_the_same_time =
+            |other: &&Considered| other.hold().as_ref() == Some(&hold) && same_time(&other.fault, &new.fault);
         for other in earlier.iter().filter(at_the_same_time) {
             let pairs = other.named.iter().flat_map(|a| new.named.iter().map(move |b| (a, b)));
             let Some(replica) = pairs.into_iter().find_map(|(a, b)| meeting(&a.choice, &b.choice)) else {
@@ -110,7 +113,51 @@ impl Resolver<'_> {
     }
 }
 
+impl Resolver<'_> {
+    /// A disk is made when its replica is, and has one size.
+    pub(super) fn same_disk(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
+        let Some(disk) = new.disk() else { return };
+        for other in earlier {
+            let Some(before) = other
+                .disk()
+                .filter(|before| before.path == disk.path && *before != disk)
+            else {
+                continue;
+            };
+            let common = other.among().find(|id| new.among().any(|other| other == *id));
+            let Some(replica) = common else { continue };
+            let size = |disk: &Disk| ByteSize(disk.size_bytes);
+            let message = format!(
+                "`{}` and `{}` give {replica} a disk of two sizes at {}: {} and {}",
+                other.fault.name,
+                new.fault.name,
+                disk.path,
+                size(&before),
+                size(&disk)
+            );
+            let at = place.key("inject").key(new.fault.fault.name()).key("size");
+            self.found.push(
+                self.document
+                    .at_value(&at, message)
+                    .allowed(format!("one size of a disk, such as {}", size(&before)))
+                    .hint("write the same size in both, or choose another path"),
+            );
+            return;
+        }
+    }
+}
+
 impl Considered {
+    /// The disk that its targets must have.
+    fn disk(&self) -> Option<Disk> {
+        self.fault.fault.behaviour().disk()
+    }
+
+    /// Every replica that it may mean.
+    fn among(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.named.iter().flat_map(|named| &named.choice.among)
+    }
+
     /// What of a replica it takes hold of.
     fn hold(&self) -> Option<Hold> {
         self.fault.fault.behaviour().holds()

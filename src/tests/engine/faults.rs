@@ -185,7 +185,7 @@ const SENT: u32 = 1_000;
 const AT_ONCE: u32 = 50;
 
 /// The agent beside the first replica of a service.
-fn agent(system: &Arc<dyn RunningSystem>, service: &str) -> Client {
+pub fn agent(system: &Arc<dyn RunningSystem>, service: &str) -> Client {
     let replica = system.replica(&replica(service, 1)).unwrap();
     Client::new(replica.agent.expect("it was asked for"))
 }

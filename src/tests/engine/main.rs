@@ -8,6 +8,7 @@ mod support;
 
 mod clock;
 mod death;
+mod disk_full;
 mod faults;
 mod lifecycle;
 mod lives;

@@ -130,6 +130,10 @@ fn answer(path: &str) -> String {
             Ok(()) => "written".to_owned(),
             Err(error) => error.to_string(),
         },
+        "put" => match std::fs::write(format!("/{argument}"), "x") {
+            Ok(()) => "written".to_owned(),
+            Err(error) => error.to_string(),
+        },
         "read" => match std::fs::read(format!("/{argument}")) {
             Ok(found) => String::from_utf8_lossy(&found).replace('\0', "\n"),
             Err(error) => error.to_string(),
