@@ -2,38 +2,29 @@
 //!
 //! No kernel shifts the clock of one replica alone, so the service does it by itself: where `system.yaml` says that it can, it
 //! is told the offset and for how long, and answers what time it takes it to be. That answer against the harness's own clock
-//! is the measurement, within [`TOLERANCE`] and the time that asking took. The service drops the offset when its time is
+//! is the measurement, within 250 ms and the time that asking took. The service drops the offset when its time is
 //! over; the reaper takes it away as well, should the harness be gone by then.
-
-use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use hyper::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::measured::{Measured, ms, nothing_to_heal, receipt};
+use super::measured::{nothing_to_heal, receipt};
 use super::process::TARGETS;
 use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, target};
-use crate::control::client::{Client, ClientError};
 use crate::duration::OffsetMs;
-use crate::plan::{ReplicaId, Target};
+use crate::plan::Target;
 use crate::system::compose::ComposeFile;
-use crate::system::definition::{ClockHint, SystemDefinition};
-use crate::system::engine::Call;
+use crate::system::definition::SystemDefinition;
 
-/// How far a clock may be from where it should be, beyond the time that asking took.
-const TOLERANCE: Duration = Duration::from_millis(250);
+mod dial;
+
+use dial::{Dial, hint_of};
+
 /// The least shift that cannot be taken for none.
 const LEAST_MS: u64 = 1_000;
-/// How long an answer may take.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Parameters of `clock`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -131,206 +122,13 @@ impl Fault for Clock<Target> {
     }
 }
 
-fn hint_of<'a>(definition: &'a SystemDefinition, id: &ReplicaId) -> Option<&'a ClockHint> {
-    definition.services.get(&id.service)?.clock.as_ref()
-}
-
-/// Where a replica's clock is shifted.
-struct Dial<'a> {
-    id: &'a ReplicaId,
-    address: SocketAddr,
-    path: &'a str,
-}
-
-/// What `PUT` is sent.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Setting {
-    offset_ms: i64,
-    /// After so long the service drops it by itself.
-    ttl_ms: u64,
-}
-
-/// Not shifted at all.
-const RIGHT: Setting = Setting {
-    offset_ms: 0,
-    ttl_ms: 1,
-};
-
-/// What `GET` is answered.
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Answer {
-    /// Milliseconds since the Unix epoch, by the service's shifted clock.
-    now_ms: i64,
-    /// By how much it is shifted.
-    offset_ms: i64,
-}
-
-/// A clock beside the harness's own.
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    /// How far the service's is ahead, in milliseconds.
-    ahead_ms: i64,
-    /// By how much the service says that it is shifted.
-    offset_ms: i64,
-    /// How long asking took.
-    round_trip: Duration,
-}
-
-impl Reading {
-    /// Whether it is as far ahead as it should be, and says so.
-    fn is(&self, offset: OffsetMs) -> bool {
-        let within = TOLERANCE + self.round_trip;
-        let off_by = self.ahead_ms.abs_diff(offset.0);
-        self.offset_ms == offset.0 && u128::from(off_by) <= within.as_millis()
-    }
-
-    /// `7200.003 s off (asking took 0.4 ms), said to be shifted by 7200 s`.
-    fn words(&self) -> String {
-        format!(
-            "{} s off (asking took {}), said to be shifted by {} s",
-            self.ahead_ms as f64 / 1_000.0,
-            ms(self.round_trip),
-            self.offset_ms as f64 / 1_000.0
-        )
-    }
-}
-
-impl<'a> Dial<'a> {
-    fn of_all(context: &'a FaultContext, replicas: &'a [ReplicaId]) -> Result<Vec<Self>, FaultError> {
-        let definition = context.system.definition();
-        let dial = |id: &'a ReplicaId| {
-            let hint = hint_of(definition, id).ok_or_else(|| FaultError::Unfit {
-                replica: id.to_string(),
-                reason: "system.yaml does not say how its clock is shifted".to_owned(),
-            })?;
-            let address = SocketAddr::from((context.system.replica(id)?.address, hint.port));
-            let path = &hint.path;
-            Ok(Self { id, address, path })
-        };
-        replicas.iter().map(dial).collect()
-    }
-
-    /// Shifts it, and looks until it is.
-    async fn shift(&self, context: &FaultContext, by: OffsetMs, start: Instant) -> Result<Measured, FaultError> {
-        let id = self.id;
-        let before = match self.read().await {
-            Ok(before) if before.is(OffsetMs(0)) => before,
-            Ok(before) => {
-                let line = format!("{id}: its clock was {} before, nothing was done to it", before.words());
-                return Ok(Measured::new(None, line));
-            }
-            Err(error) => return Ok(Measured::new(None, format!("{id}: before: {error}"))),
-        };
-        let setting = Setting {
-            offset_ms: by.0,
-            ttl_ms: context.ttl.as_millis().try_into().unwrap_or(u64::MAX),
-        };
-        // The end is arranged before the beginning: the harness may be gone a moment later.
-        let undoing = self.undoing();
-        context.system.arm_call(context.id, &undoing, context.ttl).await?;
-        let mut measured = match self.set(setting).await {
-            Ok(()) => self.until(by, start, context.patience.halted).await,
-            Err(error) => Measured::new(None, format!("{id}: would not shift its clock: {error}")),
-        };
-        measured
-            .evidence
-            .push(format!("{id}: before, its clock was {}", before.words()));
-        Ok(measured)
-    }
-
-    /// Sets it right, and looks until it is; whether it was right before the time.
-    async fn set_right(&self, context: &FaultContext, by: OffsetMs) -> (bool, Measured) {
-        let (id, start, limit) = (self.id, Instant::now(), context.patience.ready);
-        // Looked at before anything is undone: what is right already was not shifted for as long as planned.
-        let ended = self.read().await.ok().filter(|reading| !reading.is(by));
-        let mut measured = loop {
-            match self.set(RIGHT).await {
-                Ok(()) => break self.until(OffsetMs(0), start, limit).await,
-                Err(error) if start.elapsed() >= limit => {
-                    break Measured::new(None, format!("{id}: its clock could not be set right: {error}"));
-                }
-                Err(_) => sleep(PAUSE).await,
-            }
-        };
-        if let Some(reading) = &ended {
-            let line = format!(
-                "{id}: its clock was {} before the heal: its time-to-live had passed, or somebody set it",
-                reading.words()
-            );
-            measured.evidence.insert(0, line);
-        }
-        (ended.is_some(), measured)
-    }
-
-    /// Looks until its clock is as far ahead as it should be.
-    async fn until(&self, offset: OffsetMs, start: Instant, limit: Duration) -> Measured {
-        let told = Instant::now();
-        loop {
-            let read = self.read().await;
-            let shows = read.as_ref().is_ok_and(|reading| reading.is(offset));
-            if shows || told.elapsed() >= limit {
-                let onset = shows.then(|| start.elapsed());
-                let is = match &read {
-                    Ok(reading) => format!("its clock is {}", reading.words()),
-                    Err(error) => format!("its clock cannot be read: {error}"),
-                };
-                let should = if shows { "as it should be" } else { "and should be" };
-                let line = format!("{}: {is}, {should} within {} of {offset}", self.id, ms(TOLERANCE));
-                return Measured::new(onset, line);
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
-    /// What sets it right, for whoever keeps the deadline.
-    fn undoing(&self) -> Call {
-        Call {
-            address: self.address,
-            method: "PUT",
-            path: self.path.to_owned(),
-            body: serde_json::to_string(&RIGHT).unwrap_or_default(),
-        }
-    }
-
-    async fn read(&self) -> Result<Reading, ClientError> {
-        let (asked, began) = (SystemTime::now(), Instant::now());
-        let answer: Answer = self.ask(Method::GET, None).await?;
-        let round_trip = began.elapsed();
-        let ours = asked.duration_since(UNIX_EPOCH).unwrap_or_default() + round_trip / 2;
-        let ours_ms = i64::try_from(ours.as_millis()).unwrap_or(i64::MAX);
-        Ok(Reading {
-            ahead_ms: answer.now_ms.saturating_sub(ours_ms),
-            offset_ms: answer.offset_ms,
-            round_trip,
-        })
-    }
-
-    async fn set(&self, setting: Setting) -> Result<(), ClientError> {
-        match self.ask::<Value>(Method::PUT, Some(&setting)).await {
-            // Whatever it says: that it did is what is measured.
-            Ok(_) | Err(ClientError::Answer(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Asks on a connection of its own: one that was kept may have closed with the process that had it.
-    async fn ask<A: serde::de::DeserializeOwned>(
-        &self,
-        method: Method,
-        setting: Option<&Setting>,
-    ) -> Result<A, ClientError> {
-        Client::new(self.address)
-            .ask(ASK_WITHIN, method, self.path, setting)
-            .await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+    use std::time::{SystemTime, UNIX_EPOCH};
 
-    use hyper::StatusCode;
-    use serde_json::json;
+    use hyper::{Method, StatusCode};
+    use serde_json::{Value, json};
     use tokio::net::TcpListener;
 
     use super::*;
