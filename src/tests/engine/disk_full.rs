@@ -1,7 +1,7 @@
 //! `disk-full` on real replicas, whose folder is a file system of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nightmail::agent::api::FillRequest;
 use nightmail::byte_size::ByteSize;
@@ -11,7 +11,7 @@ use nightmail::fault::{Fault, FaultContext};
 use nightmail::plan::Target;
 use nightmail::system::engine::{Disk, ProcessState, RunningSystem, SystemRequest};
 
-use crate::faults::{WITHIN, agent, confirmed, context, down, lapsed, of, unconfirmed};
+use crate::faults::{WITHIN, agent, confirmed, context, databases, down, lapsed, of, query, unconfirmed};
 use crate::support::{Under, address, ask, asked, docker, events, eventually, replica, request, until, write};
 
 on_both_engines!(
@@ -20,6 +20,7 @@ on_both_engines!(
     a_disk_that_somebody_else_fills_or_empties_is_not_confirmed,
     a_disk_empties_when_its_time_is_over,
     one_agent_drops_packets_and_fills_a_disk,
+    a_database_without_room_for_its_log_is_down_until_there_is,
 );
 
 /// Where the disk is.
@@ -205,4 +206,51 @@ async fn one_agent_drops_packets_and_fills_a_disk(engine: Under) {
     confirmed(&fault.heal(&second).await.unwrap(), &["branch-1"]);
     assert_eq!(written(&system, "branch"), "written");
     down(&engine, &system, &request.run_id).await;
+}
+
+async fn a_database_without_room_for_its_log_is_down_until_there_is(engine: Under) {
+    const LOG: &str = "/var/lib/postgresql/data/pg_wal";
+    const LOG_SIZE: ByteSize = ByteSize(64_000_000);
+    let mut request = databases("disk-of-a-database");
+    let disk = Disk {
+        path: LOG.to_owned(),
+        size_bytes: LOG_SIZE.0,
+    };
+    let primary = replica("database-1", 1);
+    request.disks.insert(primary.clone(), vec![disk]);
+    // It comes up, for which its user must find its own files there, as private as they were.
+    let system = engine.up(&request, &events()).await.unwrap();
+    let (fault, context) = (
+        DiskFull {
+            targets: of("database-1"),
+            path: LOG.to_owned(),
+            size: LOG_SIZE,
+        },
+        context(&system, 0),
+    );
+    query(&system, "database-1", "create table kept as select 7 as it").await;
+    confirmed(&fault.inject(&context).await.unwrap(), &["database-1-1"]);
+    let address = address(&*system, "database-1");
+    let config = format!("host={address} user=postgres dbname=postgres connect_timeout=5");
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // More than fits into the files of the log that are there already.
+    let much = "create table much as select repeat('x', 1000) as it from generate_series(1, 100000)";
+    assert!(client.simple_query(much).await.is_err(), "there is no room for that");
+    connection.abort();
+
+    confirmed(&fault.heal(&context).await.unwrap(), &["database-1-1"]);
+    let began = Instant::now();
+    while !system.is_ready(&primary).await.unwrap_or(false) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(query(&system, "database-1", "select it from kept").await, "7");
+    assert_eq!(
+        query(&system, "database-1", "select to_regclass('much') is null").await,
+        "t"
+    );
+    down(&engine, &system, &request.run_id).await;
+    let log = std::fs::read_to_string(request.logs_dir.join("database-1-1.log")).unwrap();
+    assert!(log.contains(FULL), "{log}");
 }
