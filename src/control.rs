@@ -2,6 +2,7 @@
 //! whoever serves. [`client`] asks.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +62,21 @@ where
     A: Fn(Asked) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_to(|_| true, listener, answer).await;
+}
+
+/// The same for those who may ask; the others find their connections closed.
+pub async fn serve_to<A, F>(may_ask: impl Fn(IpAddr) -> bool, listener: &TcpListener, answer: A)
+where
+    A: Fn(Asked) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let stream = accept(listener).await;
+        if !stream.peer_addr().is_ok_and(|peer| may_ask(peer.ip())) {
+            continue;
+        }
         let Ok(place) = free.clone().try_acquire_owned() else {
             continue;
         };

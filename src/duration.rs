@@ -1,4 +1,4 @@
-//! Durations and rates as people write them: `250ms`, `10s`, `2m`, `40/s`, `100KB/s`.
+//! Durations, offsets and rates as people write them: `250ms`, `10s`, `2m`, `-10m`, `40/s`, `100KB/s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,6 +88,55 @@ impl JsonSchema for DurationMs {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$", "examples": ["250ms", "10s", "2m"]})
+    }
+}
+
+/// How far a clock is ahead, or with a minus behind, in whole milliseconds: `2h`, `-10m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OffsetMs(pub i64);
+
+impl fmt::Display for OffsetMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{}", DurationMs(self.0.unsigned_abs()))
+    }
+}
+
+impl FromStr for OffsetMs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sign, duration) = match text.strip_prefix('-') {
+            Some(duration) => (-1, duration),
+            None => (1, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let DurationMs(ms) = duration.parse()?;
+        let ms = i64::try_from(ms).map_err(|_| format!("offset `{text}` is outside -24h to 24h"))?;
+        Ok(Self(sign * ms))
+    }
+}
+
+impl<'de> Deserialize<'de> for OffsetMs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for OffsetMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for OffsetMs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Offset".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?(ms|s|m|h)$", "examples": ["2h", "-10m"]})
     }
 }
 
@@ -280,6 +329,23 @@ mod tests {
         for text in ["250ms", "1.5s", "10s", "2m", "1100ms", "0ms"] {
             let parsed: DurationMs = text.parse().unwrap();
             assert_eq!(parsed.to_string().parse(), Ok(parsed), "{text}");
+        }
+    }
+
+    #[test]
+    fn offsets_go_either_way_and_print_as_they_are_read() {
+        for (text, ms) in [
+            ("2h", 7_200_000),
+            ("-10m", -600_000),
+            ("+1.5s", 1_500),
+            ("-250ms", -250),
+        ] {
+            let parsed: OffsetMs = text.parse().unwrap();
+            assert_eq!(parsed, OffsetMs(ms));
+            assert_eq!(parsed.to_string().parse(), Ok(parsed), "{text}");
+        }
+        for wrong in ["10", "--1s", "-", "25h", "-25h"] {
+            assert!(wrong.parse::<OffsetMs>().is_err(), "{wrong}");
         }
     }
 

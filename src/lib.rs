@@ -13,6 +13,7 @@
 //! Architecture invariant: `check`, `verdict` and `report` name neither tokio nor bollard.
 
 pub mod agent;
+pub mod byte_size;
 pub mod check;
 pub mod cli;
 pub mod control;

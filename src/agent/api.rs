@@ -11,6 +11,10 @@
 //! | `POST /nightmail/probes/traced` [`TracedRequest`] | [`Traced`] | which of a nonce have arrived here, and how late |
 //! | `POST /nightmail/probes/connect` [`ConnectRequest`] | [`Connected`] | tries a fresh connection to another agent, past any link |
 //! | `POST /nightmail/probes/exchange` [`ExchangeRequest`] | [`Exchanged`] | exchanges bytes with another agent, the way the replica's connections go |
+//! | `GET /nightmail/disks` | list of [`DiskStatus`] | the file systems that the agent shares with its replica |
+//! | `PUT /nightmail/fills/{id}` [`FillRequest`] | [`DiskStatus`] | fills one to the last block |
+//! | `DELETE /nightmail/fills/{id}` | [`Emptied`] | gives the space back; nothing happens if there is none |
+//! | `POST /nightmail/disks/try` [`TryRequest`] | [`Tried`] | writes a block, and takes it back |
 //!
 //! Everything else is Toxiproxy's interface (see [`crate::link::api`]), with each link as a proxy under its peer's name.
 
@@ -21,6 +25,10 @@ use serde::{Deserialize, Serialize};
 use super::netem::Impairment;
 use crate::link::chain::{Direction, Per};
 use crate::link::toxic::Kind;
+
+mod disks;
+
+pub use disks::{DiskStatus, Emptied, FillRequest, Tried, TryRequest};
 
 /// Everything the agent says of its own accord lies below this path.
 pub const PREFIX: &str = "/nightmail";

@@ -8,14 +8,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
-    ConnectRequest, Connected, CountRequest, Counted, ExchangeRequest, Exchanged, FaultRequest, FaultStatus, PREFIX,
-    Removed, SendRequest, Sent, TraceRequest, Traced, TracedRequest,
+    ConnectRequest, Connected, CountRequest, Counted, DiskStatus, Emptied, ExchangeRequest, Exchanged, FaultRequest,
+    FaultStatus, FillRequest, PREFIX, Removed, SendRequest, Sent, TraceRequest, Traced, TracedRequest, Tried,
+    TryRequest,
 };
 use crate::control::client::Client as Control;
 pub use crate::control::client::ClientError;
 
 /// How long an answer may take, connecting included; longer than the agent itself waits for anything but exchanges.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// The same where a disk is filled: the kernel may have to find memory for all of it.
+const FILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An agent, by the address of its control interface.
 #[derive(Debug)]
@@ -73,6 +76,27 @@ impl Client {
         self.0
             .ask(limit, Method::POST, &format!("{PREFIX}/probes/exchange"), Some(request))
             .await
+    }
+
+    /// The file systems that the agent shares with its replica.
+    pub async fn disks(&self) -> Result<Vec<DiskStatus>, ClientError> {
+        self.ask(Method::GET, "/disks", None::<&()>).await
+    }
+
+    /// Fills one.
+    pub async fn fill(&self, id: &str, request: &FillRequest) -> Result<DiskStatus, ClientError> {
+        let path = format!("{PREFIX}/fills/{id}");
+        self.0.ask(FILL_TIMEOUT, Method::PUT, &path, Some(request)).await
+    }
+
+    /// Gives the space back.
+    pub async fn empty(&self, id: &str) -> Result<Emptied, ClientError> {
+        self.ask(Method::DELETE, &format!("/fills/{id}"), None::<&()>).await
+    }
+
+    /// Writes a block, and takes it back.
+    pub async fn try_block(&self, request: &TryRequest) -> Result<Tried, ClientError> {
+        self.ask(Method::POST, "/disks/try", Some(request)).await
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(

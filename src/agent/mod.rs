@@ -1,14 +1,14 @@
-//! The agent: a small server beside a replica, in the replica's network namespace, that drops packets, spoils connections
-//! and measures paths.
+//! The agent: a small server beside a replica, in the replica's network namespace, that drops packets, spoils connections,
+//! measures paths, and fills disks.
 //!
 //! It is this same binary (`nightmail agent`), the first process of a container made from nothing, with `NET_ADMIN` as
-//! its only capability. It speaks JSON over HTTP with whoever runs the experiment and with nobody else, and counts probe
+//! its only capability, or none at all where it has only disks. It speaks JSON over HTTP with whoever runs the experiment and with nobody else, and counts probe
 //! datagrams from other agents. Every fault it holds has a time-to-live that it enforces itself, and everything it has
 //! put into the kernel goes when it goes.
 //!
 //! [`api`] is what is said, [`server`] answers, [`client`] asks, [`rules`] is the kernel's packet filter, [`netem`] its
 //! network emulation, [`faults`] are those in force, [`links`] carry the replica's connections; [`probe`] measures by
-//! datagrams, `exchange` by connections.
+//! datagrams, `exchange` by connections; [`disks`] are file systems that it shares with the replica.
 //!
 //! Architecture invariant: the agent knows nothing of experiments, replicas or engines: only of addresses.
 
@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod api;
 pub mod client;
+pub mod disks;
 pub(crate) mod exchange;
 pub mod faults;
 pub mod links;
@@ -49,7 +50,7 @@ pub enum AgentError {
     /// The kernel's traffic control refused to let go of what an earlier agent left, or of the agent's own.
     #[error(transparent)]
     Netem(#[from] netem::NetemError),
-    /// A socket could not be had.
+    /// A socket or a file could not be had.
     #[error("{what}: {source}")]
     Socket {
         /// What was tried, such as `listening on 0.0.0.0:8474`.
@@ -76,6 +77,12 @@ struct Arguments {
     /// Hold the network namespace and do nothing else.
     #[arg(long)]
     hold: bool,
+    /// A file system that is the replica's at one path and the agent's at another; may be given several times.
+    #[arg(long, value_name = "PATH=FOLDER", conflicts_with = "hold")]
+    disk: Vec<disks::Mounted>,
+    /// Leave the network alone, and serve disks only.
+    #[arg(long, requires = "disk", conflicts_with = "link")]
+    no_network: bool,
     /// Carry the replica's connections to this peer, so that they can be spoiled; may be given several times.
     #[arg(long, value_name = "NAME=ADDRESS", conflicts_with = "hold")]
     link: Vec<links::Peer>,
@@ -137,13 +144,39 @@ fn run(arguments: &Arguments) -> Result<(), AgentError> {
         let mut end = Ending::listen()?;
         match arguments.admit {
             None => end.wait().await,
+            Some(admit) if arguments.no_network => serve_disks_until(admit, arguments, &mut end).await?,
             Some(admit) => serve_until(admit, arguments, &mut end).await?,
         }
         Ok(())
     })
 }
 
+/// The disks, opened while everybody may write in them.
+fn open_disks(arguments: &Arguments) -> Result<disks::Disks, AgentError> {
+    let opened = arguments.disk.iter().map(|mounted| {
+        let folder = disks::space::Folder::open(&mounted.folder).map_err(|source| AgentError::Socket {
+            what: format!("opening a file in {}", mounted.folder.display()),
+            source,
+        })?;
+        let space: Arc<dyn disks::space::Space> = Arc::new(folder);
+        Ok((mounted.path.clone(), space))
+    });
+    Ok(disks::Disks::new(opened.collect::<Result<Vec<_>, AgentError>>()?))
+}
+
+async fn serve_disks_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -> Result<(), AgentError> {
+    let disks = open_disks(arguments)?;
+    // Last: whoever finds the control interface open finds the disks in place.
+    let control = server::bind_control(Ipv4Addr::UNSPECIFIED).await?;
+    tokio::select! {
+        () = server::serve_disks(&control, admit, disks) => {}
+        () = end.wait() => {}
+    }
+    Ok(())
+}
+
 async fn serve_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -> Result<(), AgentError> {
+    let disks = open_disks(arguments)?;
     let filter = Arc::new(rules::Nftables::install(admit, CONTROL_PORT, PROBE_PORT).await?);
     let socket = |what: String| move |source| AgentError::Socket { what, source };
     let netem = Arc::new(netem::Netem::install().await?);
@@ -158,7 +191,7 @@ async fn serve_until(admit: Ipv4Addr, arguments: &Arguments, end: &mut Ending) -
     }
     let faults = faults::Faults::with_emulator(filter.clone(), links.clone(), netem.clone());
     // Last: whoever finds the control interface open finds the links in place.
-    let agent = server::Agent::bind_with(Ipv4Addr::UNSPECIFIED, faults, links.clone()).await?;
+    let agent = server::Agent::bind_with(Ipv4Addr::UNSPECIFIED, faults, links.clone(), disks).await?;
     tokio::select! {
         () = agent.serve() => {}
         () = links.serve(&handed_over) => {}

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::api::{CountRequest, ExchangeRequest, FaultRequest, PREFIX, Refusal};
+use super::api::{CountRequest, ExchangeRequest, FaultRequest, PREFIX, Refusal, TryRequest};
+use super::disks::{self, Disks};
 use super::faults::{Faults, Refused};
 use super::links::Links;
 use super::probe::Probes;
@@ -29,34 +30,43 @@ struct State {
     faults: Arc<Faults>,
     links: Arc<Links>,
     probes: Probes,
+    disks: Disks,
 }
 
 type Written = Result<Bytes, (StatusCode, String)>;
 
 impl Agent {
-    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address, and has no network emulation.
+    /// Listens on [`CONTROL_PORT`] and [`PROBE_PORT`] of that address, and has neither network emulation nor disks.
     pub async fn bind(address: Ipv4Addr, filter: Arc<dyn PacketFilter>, links: Arc<Links>) -> Result<Self, AgentError> {
-        Self::bind_with(address, Faults::new(filter, links.clone()), links).await
+        Self::bind_with(address, Faults::new(filter, links.clone()), links, Disks::default()).await
     }
 
-    /// Listens there, and holds these faults.
-    pub async fn bind_with(address: Ipv4Addr, faults: Arc<Faults>, links: Arc<Links>) -> Result<Self, AgentError> {
+    /// Listens there, and holds these faults and disks.
+    pub async fn bind_with(
+        address: Ipv4Addr,
+        faults: Arc<Faults>,
+        links: Arc<Links>,
+        disks: Disks,
+    ) -> Result<Self, AgentError> {
         let socket = |what: &'static str, port: u16| {
             move |source| AgentError::Socket {
                 what: format!("listening on {what} {address}:{port}"),
                 source,
             }
         };
-        let control = TcpListener::bind((address, CONTROL_PORT))
-            .await
-            .map_err(socket("TCP", CONTROL_PORT))?;
+        let control = bind_control(address).await?;
         let probe_connections = TcpListener::bind((address, PROBE_PORT))
             .await
             .map_err(socket("TCP", PROBE_PORT))?;
         let probes = Probes::bind(address, PROBE_PORT)
             .await
             .map_err(socket("UDP", PROBE_PORT))?;
-        let state = Arc::new(State { faults, links, probes });
+        let state = Arc::new(State {
+            faults,
+            links,
+            probes,
+            disks,
+        });
         Ok(Self {
             control,
             probe_connections,
@@ -83,15 +93,48 @@ impl Agent {
     }
 }
 
+/// Serves disks for ever, and nothing of the network. Where no packet filter keeps the others away, whoever may not ask is turned
+/// away here.
+pub async fn serve_disks(control: &TcpListener, admit: Ipv4Addr, disks: Disks) {
+    let disks = Arc::new(disks);
+    let answer = move |asked: Asked| {
+        let disks = disks.clone();
+        async move {
+            let written = match segments(&asked) {
+                Some(segments) => route_disks(&disks, &asked, &segments).await,
+                None => None,
+            };
+            answered(written.unwrap_or_else(|| Err(unknown(&asked))))
+        }
+    };
+    control::serve_to(move |peer| peer == admit, control, answer).await;
+}
+
+/// Listens on [`CONTROL_PORT`].
+pub async fn bind_control(address: Ipv4Addr) -> Result<TcpListener, AgentError> {
+    let bound = TcpListener::bind((address, CONTROL_PORT)).await;
+    bound.map_err(|source| AgentError::Socket {
+        what: format!("listening on TCP {address}:{CONTROL_PORT}"),
+        source,
+    })
+}
+
+/// The steps of a path that is the agent's own.
+fn segments(asked: &Asked) -> Option<Vec<&str>> {
+    let below = asked.path.strip_prefix(PREFIX)?;
+    let ours = below.is_empty() || below.starts_with('/');
+    ours.then(|| below.split('/').skip(1).collect())
+}
+
 async fn respond(state: &State, asked: Asked) -> Answer {
-    let ours = asked
-        .path
-        .strip_prefix(PREFIX)
-        .is_some_and(|below| below.is_empty() || below.starts_with('/'));
-    if !ours {
-        return toxiproxy::answer(state.links.proxies(), &asked).await;
+    match segments(&asked) {
+        None => toxiproxy::answer(state.links.proxies(), &asked).await,
+        Some(segments) => answered(route(state, &asked, &segments).await),
     }
-    let (status, body) = match route(state, &asked).await {
+}
+
+fn answered(written: Written) -> Answer {
+    let (status, body) = match written {
         Ok(body) => (StatusCode::OK, body),
         Err((status, error)) => (status, json(&Refusal { error }).unwrap_or_default()),
     };
@@ -102,18 +145,13 @@ async fn respond(state: &State, asked: Asked) -> Answer {
     }
 }
 
-async fn route(state: &State, asked: &Asked) -> Written {
-    let unknown = || {
-        (
-            StatusCode::NOT_FOUND,
-            format!("nothing answers {} {}", asked.method, asked.path),
-        )
-    };
-    let Some(below) = asked.path.strip_prefix(PREFIX) else {
-        return Err(unknown());
-    };
-    let segments: Vec<&str> = below.split('/').skip(1).collect();
-    match (asked.method.as_str(), segments.as_slice()) {
+fn unknown(asked: &Asked) -> (StatusCode, String) {
+    let reason = format!("nothing answers {} {}", asked.method, asked.path);
+    (StatusCode::NOT_FOUND, reason)
+}
+
+async fn route(state: &State, asked: &Asked, segments: &[&str]) -> Written {
+    match (asked.method.as_str(), segments) {
         ("GET", ["faults"]) => json(&state.faults.list().await.map_err(refused)?),
         ("PUT", ["faults", id]) => {
             let fault: FaultRequest = read(asked)?;
@@ -134,8 +172,40 @@ async fn route(state: &State, asked: &Asked) -> Written {
             let to = SocketAddr::from((request.to, PROBE_PORT));
             json(&exchange::make(&request, to).await)
         }
-        _ => Err(unknown()),
+        _ => {
+            let written = route_disks(&state.disks, asked, segments).await;
+            written.unwrap_or_else(|| Err(unknown(asked)))
+        }
     }
+}
+
+/// What is asked of disks; nothing if it is something else.
+async fn route_disks(disks: &Disks, asked: &Asked, segments: &[&str]) -> Option<Written> {
+    let answer = async {
+        match (asked.method.as_str(), segments) {
+            ("GET", ["disks"]) => json(&disks.list().await.map_err(disk_refused)?).map(Some),
+            ("PUT", ["fills", id]) => {
+                let filled = disks.fill(id, &read(asked)?).await;
+                json(&filled.map_err(disk_refused)?).map(Some)
+            }
+            ("DELETE", ["fills", id]) => json(&disks.empty(id).await.map_err(disk_refused)?).map(Some),
+            ("POST", ["disks", "try"]) => {
+                let request: TryRequest = read(asked)?;
+                let tried = disks.try_block(&request.path).await;
+                json(&tried.map_err(disk_refused)?).map(Some)
+            }
+            _ => Ok(None),
+        }
+    };
+    answer.await.transpose()
+}
+
+fn disk_refused(reason: disks::Refused) -> (StatusCode, String) {
+    let status = match reason {
+        disks::Refused::Request(_) => StatusCode::BAD_REQUEST,
+        disks::Refused::Space { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, reason.to_string())
 }
 
 fn refused(reason: Refused) -> (StatusCode, String) {

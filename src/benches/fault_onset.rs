@@ -59,6 +59,7 @@ async fn bench() -> Result<(), Failure> {
         dir,
         environment: BTreeMap::new(),
         agents: vec![replica("door"), replica("book")],
+        disks: Default::default(),
         links: Default::default(),
         seed: 1,
         redactor: Redactor::default(),

@@ -42,6 +42,8 @@ pub enum Breach {
     NotTheSame,
     /// There, and must not be.
     Forbidden,
+    /// More than may be.
+    AboveLimit,
     /// Published for longer than may be though it was false.
     FalselyPublished,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Breach {
             Self::Numbering => "out of number",
             Self::NotTheSame => "not the same at the host",
             Self::Forbidden => "there and must not be",
+            Self::AboveLimit => "above the limit",
             Self::FalselyPublished => "published though false",
         })
     }

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use super::{Checked, Evidence};
 use crate::history::{Item, Value};
 
-/// Items whose fields have these values.
+/// Items whose fields have these values, each one value or any of a list.
 pub(super) struct Filter<'a> {
-    wanted: Vec<(&'a str, Value<'a>)>,
+    wanted: Vec<(&'a str, Vec<Value<'a>>)>,
 }
 
 impl<'a> Filter<'a> {
     pub(super) fn new(wanted: &'a BTreeMap<String, serde_json::Value>) -> Self {
-        let wanted = wanted.iter().map(|(name, value)| (name.as_str(), plain(value)));
+        let any_of = |value: &'a serde_json::Value| match value.as_array() {
+            Some(values) => values.iter().map(plain).collect(),
+            None => vec![plain(value)],
+        };
+        let wanted = wanted.iter().map(|(name, value)| (name.as_str(), any_of(value)));
         Self {
             wanted: wanted.collect(),
         }
@@ -38,7 +42,10 @@ impl<'a> Filter<'a> {
 
     fn passes(&self, item: &Item<'_>) -> bool {
         let mut wanted = self.wanted.iter();
-        wanted.all(|(name, value)| item.fields.get(name).is_some_and(|found| found.same(value)))
+        wanted.all(|(name, values)| {
+            let found = item.fields.get(name);
+            found.is_some_and(|found| values.iter().any(|value| found.same(value)))
+        })
     }
 }
 

@@ -24,6 +24,7 @@ mod invariants;
 mod journals;
 mod judge;
 pub mod ledger;
+pub mod limit;
 pub mod probe;
 pub mod published;
 pub mod recovery;
@@ -74,6 +75,7 @@ checkers! {
     Ledger(ledger::Ledger) = "ledger",
     DeviceLog(device_log::DeviceLog) = "device-log",
     Absent(absent::Absent) = "absent",
+    Limit(limit::Limit) = "limit",
     Published(published::Published) = "published",
 }
 

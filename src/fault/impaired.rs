@@ -184,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::agent::CONTROL_PORT;
+    use crate::agent::disks::Disks;
     use crate::agent::faults::Faults;
     use crate::agent::links::Links;
     use crate::agent::netem::tests::{MemoryEmulator, Recorder};
@@ -209,7 +210,9 @@ mod tests {
             let address = Ipv4Addr::new(127, process, net, host);
             let links = Links::new(&[], 1).unwrap();
             let faults = Faults::with_emulator(MemoryFilter::shared(), links.clone(), emulator.clone());
-            let server = Agent::bind_with(address, faults, links).await.unwrap();
+            let server = Agent::bind_with(address, faults, links, Disks::default())
+                .await
+                .unwrap();
             tokio::spawn(async move { server.serve().await });
             *agent = (address, Some(SocketAddr::from((address, CONTROL_PORT))));
         }

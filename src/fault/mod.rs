@@ -25,13 +25,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Target, ToxiproxyPlan};
-use crate::system::engine::{EngineError, RunningSystem};
+use crate::system::compose::ComposeFile;
+use crate::system::definition::SystemDefinition;
+use crate::system::engine::{Disk, EngineError, RunningSystem};
 
 mod impaired;
 mod link;
 mod measured;
 mod network;
 mod path;
+mod postgres;
 mod process;
 mod sample;
 mod sign;
@@ -114,6 +117,9 @@ faults! {
     PacketDuplicate(packet_duplicate::PacketDuplicate) = "packet-duplicate",
     PacketReorder(packet_reorder::PacketReorder) = "packet-reorder",
     PacketCorrupt(packet_corrupt::PacketCorrupt) = "packet-corrupt",
+    Promote(promote::Promote) = "promote",
+    Clock(clock::Clock) = "clock",
+    DiskFull(disk_full::DiskFull) = "disk-full",
 }
 
 /// The behaviour of a fault.
@@ -125,6 +131,21 @@ pub trait Fault: Send + Sync {
 
     /// Whether the engine must put an agent with the right to filter packets beside the targets.
     fn needs_agent(&self) -> bool;
+
+    /// The file system of its own that each target must have from the start, if any.
+    fn disk(&self) -> Option<Disk> {
+        None
+    }
+
+    /// What it takes hold of at each target; none if any number of faults may act on the same replica at the same time.
+    fn holds(&self) -> Option<Hold> {
+        None
+    }
+
+    /// Whether the heal undoes it. If not, its time is over when `for` is, and the heal says whether it is still as it was.
+    fn is_undone(&self) -> bool {
+        true
+    }
 
     /// The replicas whose connections to which others must go through links from the start, if any.
     fn links(&self) -> Option<(&[Target], &[Target])> {
@@ -147,11 +168,41 @@ pub trait Fault: Send + Sync {
     /// What is wrong with the parameters, found before anything starts; empty if nothing is.
     fn problems(&self) -> Vec<Problem>;
 
+    /// What is wrong with it for this system, found before anything starts; empty if nothing is.
+    fn problems_in(&self, _definition: &SystemDefinition, _compose: &ComposeFile) -> Vec<Problem> {
+        Vec::new()
+    }
+
     /// Breaks it and measures that it is broken. After an error `heal` is called all the same, and undoes what was done.
     async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
 
     /// Mends it and measures that it is mended. Safe to call when the fault has healed by itself or never took hold.
     async fn heal(&self, context: &FaultContext) -> Result<Receipt, FaultError>;
+}
+
+/// Something of a replica that only one fault can have hold of at a time: healing the first would undo the second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// Its processes.
+    Processes,
+    /// Its role in its group.
+    Role,
+    /// What time it takes it to be.
+    Clock,
+    /// Its disk at a path.
+    Disk(String),
+}
+
+impl Hold {
+    /// How many faults there can be, for messages.
+    pub fn allowed(&self) -> &'static str {
+        match self {
+            Self::Processes => "one fault of processes (kill, stop, pause) at a time on each replica",
+            Self::Role => "one promotion at a time of each replica",
+            Self::Clock => "one shift of the clock at a time on each replica",
+            Self::Disk(_) => "one fault that fills a disk at a time on each replica",
+        }
+    }
 }
 
 /// What a fault takes of the kernel's network emulation (netem), which not every kernel has.
@@ -205,6 +256,8 @@ pub struct Patience {
     pub stopped: Duration,
     /// A replica is ready after it was set going again.
     pub ready: Duration,
+    /// A standby has become a primary.
+    pub promoted: Duration,
     /// A path is cut.
     pub cut: Duration,
     /// A path is open again.
@@ -217,6 +270,7 @@ impl Default for Patience {
             halted: Duration::from_secs(5),
             stopped: Duration::from_secs(60),
             ready: Duration::from_secs(30),
+            promoted: Duration::from_secs(30),
             cut: Duration::from_secs(1),
             open: Duration::from_secs(2),
         }
@@ -272,6 +326,14 @@ pub enum FaultError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A target cannot be acted on.
+    #[error("{replica}: {reason}")]
+    Unfit {
+        /// The replica.
+        replica: String,
+        /// Why not.
+        reason: String,
+    },
     /// The Toxiproxy that carries the links failed.
     #[error("Toxiproxy at {address}: {reason}")]
     Toxiproxy {

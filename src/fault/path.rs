@@ -33,7 +33,7 @@ impl Station {
         let Some(agent) = replica.agent else {
             return Err(FaultError::Agent {
                 replica: id.to_string(),
-                reason: "there is none, and without one no packet can be dropped".to_owned(),
+                reason: "there is none, and without one this fault cannot be put in force".to_owned(),
             });
         };
         Ok(Arc::new(Self {

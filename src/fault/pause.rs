@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Halt};
-use super::{Fault, FaultContext, FaultError, Problem, Receipt, target};
+use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, target};
 use crate::plan::Target;
 
 /// Parameters of `pause`.
@@ -32,6 +32,10 @@ impl Fault for Pause<Target> {
 
     fn needs_agent(&self) -> bool {
         false
+    }
+
+    fn holds(&self) -> Option<Hold> {
+        Some(Hold::Processes)
     }
 
     fn describe(&self) -> String {

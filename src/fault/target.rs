@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio_postgres::SimpleQueryMessage;
-
-use super::{FaultError, Problem};
+use super::{FaultError, Problem, postgres};
 use crate::plan::{ReplicaId, Role, Target};
 use crate::system::definition::Roles;
 use crate::system::engine::RunningSystem;
+use futures_util::future::join_all;
 
 /// How long a member of a group may take to say which role it has.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -172,18 +170,8 @@ async fn ask_role(
 
 async fn ask_member(system: &dyn RunningSystem, roles: &Roles, id: &ReplicaId) -> Result<Role, String> {
     let address = system.replica(id).map_err(|error| error.to_string())?.address;
-    let Roles::Postgres {
-        port,
-        user,
-        password,
-        database,
-    } = roles;
-    let mut config = tokio_postgres::Config::new();
-    config.host(address.to_string()).port(*port).user(user).dbname(database);
-    if let Some(password) = password {
-        config.password(password);
-    }
-    match tokio::time::timeout(ROLE_TIMEOUT, ask_postgres(&config)).await {
+    let server = postgres::Server::of(roles, address);
+    match tokio::time::timeout(ROLE_TIMEOUT, ask_postgres(&server)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("nothing within {} s", ROLE_TIMEOUT.as_secs())),
     }
@@ -191,29 +179,10 @@ async fn ask_member(system: &dyn RunningSystem, roles: &Roles, id: &ReplicaId) -
 
 /// The role of that server. `connect_timeout` would not cover a server that accepts and hangs, so the caller
 /// bounds the whole.
-async fn ask_postgres(config: &tokio_postgres::Config) -> Result<Role, String> {
-    let connected = config.connect(tokio_postgres::NoTls).await;
-    let (client, connection) = connected.map_err(|error| in_full(&error))?;
-    let connection = tokio::spawn(connection);
-    let answer = client.simple_query("select pg_is_in_recovery()").await;
-    connection.abort();
-    let rows = answer.map_err(|error| in_full(&error))?;
-    let row = rows.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    match row {
-        Some("t") => Ok(Role::Standby),
-        Some("f") => Ok(Role::Primary),
-        other => Err(format!("pg_is_in_recovery() answered {other:?}")),
-    }
-}
-
-/// The driver keeps what the server or the kernel said in the source of its errors.
-fn in_full(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+async fn ask_postgres(server: &postgres::Server) -> Result<Role, String> {
+    match server.connect().await?.is_in_recovery().await? {
+        true => Ok(Role::Standby),
+        false => Ok(Role::Primary),
     }
 }
 
@@ -226,13 +195,10 @@ fn role_name(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::atomic::{AtomicU8, Ordering};
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::fault::postgres::double;
     use crate::fault::test_double::{self, Disobedience, FakeSystem};
 
     fn replicas(ids: &[(&str, u32)]) -> Target {
@@ -278,40 +244,31 @@ mod tests {
         Absent,
     }
 
-    /// Listens as PostgreSQL does, as far as one question goes.
-    async fn serve(listener: TcpListener, server: Server) {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            if let Server::InRecovery(in_recovery) = server {
-                let mut question = [0; 512];
-                let _start_up = stream.read(&mut question).await.unwrap();
-                // Authenticated, and ready for a query.
-                stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
-                let _query = stream.read(&mut question).await.unwrap();
-                // One column of type bool, one row, done, ready again.
-                let column = b"T\0\0\0\x1a\0\x01c\0\0\0\0\0\0\0\0\0\0\x10\0\x01\xff\xff\xff\xff\0\0";
-                stream.write_all(column).await.unwrap();
-                let row = [
-                    b"D\0\0\0\x0b\0\x01\0\0\0\x01".as_slice(),
-                    if in_recovery { b"t" } else { b"f" },
-                ]
-                .concat();
-                stream.write_all(&row).await.unwrap();
-                stream.write_all(b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I").await.unwrap();
-            }
-            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+    /// Accepts, and never answers.
+    async fn hang(listener: TcpListener) {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
         }
     }
 
     /// Who has that role in a group of two such servers.
     async fn ask(servers: [Server; 2], role: Role) -> Result<Vec<ReplicaId>, FaultError> {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
-        let net = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut agents = [(Ipv4Addr::LOCALHOST, None); 2];
-        for ((host, agent), server) in (1..).zip(&mut agents).zip(servers) {
-            agent.0 = Ipv4Addr::new(127, 253, net, host);
-            if !matches!(server, Server::Absent) {
-                let listener = TcpListener::bind((agent.0, test_double::POSTGRES_PORT)).await.unwrap();
-                tokio::spawn(serve(listener, server));
+        let agents = test_double::addresses();
+        for (agent, server) in agents.iter().zip(servers) {
+            match server {
+                Server::InRecovery(in_recovery) => {
+                    let state = double::State {
+                        in_recovery,
+                        ..double::State::default()
+                    };
+                    double::listen(agent.0, state).await;
+                }
+                Server::Silent => {
+                    let at = (agent.0, test_double::POSTGRES_PORT);
+                    tokio::spawn(hang(TcpListener::bind(at).await.unwrap()));
+                }
+                Server::Absent => {}
             }
         }
         let system = FakeSystem::new(Disobedience::default(), agents);

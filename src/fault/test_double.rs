@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,16 @@ pub(super) struct Disobedience {
 
 /// Where the double's replicas would answer for their role.
 pub(super) const POSTGRES_PORT: u16 = 15_432;
+
+/// Where they would let their clocks be shifted.
+pub(super) const CLOCK_PORT: u16 = 15_433;
+
+/// Addresses on loopback for two replicas without agents, which no other test has.
+pub(super) fn addresses() -> [(Ipv4Addr, Option<SocketAddr>); 2] {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let net = NEXT.fetch_add(1, Ordering::Relaxed);
+    [1, 2].map(|host| (Ipv4Addr::new(127, 253, net, host), None))
+}
 
 /// The double.
 pub(super) struct FakeSystem {
@@ -67,7 +78,10 @@ impl FakeSystem {
             "groups": {"database": {"services": ["api"], "roles": {"postgres": {
                 "port": POSTGRES_PORT, "user": "nightmail", "password": null, "database": "postgres",
             }}}},
-            "services": {"api": {"ready": {"http": {"port": 80, "path": "/"}}}},
+            "services": {"api": {
+                "ready": {"http": {"port": 80, "path": "/"}},
+                "clock": {"port": CLOCK_PORT, "path": "/clock"},
+            }},
         });
         let replica = |(index, (address, agent)): (u32, _)| Replica {
             id: id(index),
@@ -104,6 +118,7 @@ impl FakeSystem {
             halted: short,
             stopped: short,
             ready: short,
+            promoted: short,
             cut: short,
             open: short,
         };

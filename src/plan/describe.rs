@@ -138,7 +138,10 @@ fn when(fault: &PlannedFault) -> String {
         ),
     };
     let (lasts, ttl) = (DurationMs(fault.for_ms), DurationMs(fault.ttl_ms));
-    format!("{start}, for {lasts}; heals by itself after {ttl} whatever happens")
+    match fault.fault.behaviour().is_undone() {
+        true => format!("{start}, for {lasts}; heals by itself after {ttl} whatever happens"),
+        false => format!("{start}, counted as lasting for {lasts}; never undone"),
+    }
 }
 
 /// The replicas that faults may touch, and how many there are. Of a role every member counts, since any may have it.

@@ -81,7 +81,7 @@ impl Order {
                 ttl: Duration::from_millis(ttl_ms.parse().ok()?),
                 call: Call {
                     address: address.parse().ok()?,
-                    method: ["POST", "DELETE"].into_iter().find(|known| *known == method)?,
+                    method: ["POST", "PUT", "DELETE"].into_iter().find(|known| *known == method)?,
                     path: path.to_owned(),
                     body: body.concat(),
                 },
@@ -127,6 +127,16 @@ mod tests {
                     method: "DELETE",
                     path: "/proxies/provider/toxics/fault-4".to_owned(),
                     body: String::new(),
+                },
+                ttl: Duration::from_millis(20),
+            },
+            Order::Call {
+                fault: 5,
+                call: Call {
+                    address: "10.64.1.5:8080".parse().unwrap(),
+                    method: "PUT",
+                    path: "/clock".to_owned(),
+                    body: "{\"offset_ms\":0,\"ttl_ms\":1}".to_owned(),
                 },
                 ttl: Duration::from_millis(20),
             },

@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::history::load::History;
 use crate::history::record::Recorder;
 use crate::plan::{Plan, ReplicaId, Target};
-use crate::system::engine::{Engine, EngineError, RunningSystem, SystemRequest};
+use crate::system::engine::{Disk, Engine, EngineError, RunningSystem, SystemRequest};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Verdict};
 use crate::workload::{self, Load, LoadRequest};
 
@@ -165,6 +165,7 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         dir: scene.plan.system_dir.clone(),
         environment: scene.plan.environment.clone(),
         agents: agents(scene.plan),
+        disks: disks(scene.plan),
         links: links(scene.plan),
         seed: scene.plan.seed,
         redactor: scene.plan.redactor(),
@@ -216,6 +217,21 @@ async fn give_up(
 fn agents(plan: &Plan) -> Vec<ReplicaId> {
     let touched = faults_by_agents(plan).flat_map(|fault| fault.targets());
     among(touched).into_iter().collect()
+}
+
+/// The file systems of their own that replicas get, so that faults can fill them.
+fn disks(plan: &Plan) -> BTreeMap<ReplicaId, Vec<Disk>> {
+    let mut disks: BTreeMap<ReplicaId, Vec<Disk>> = BTreeMap::new();
+    for behaviour in plan.faults.iter().map(|fault| fault.fault.behaviour()) {
+        let Some(disk) = behaviour.disk() else { continue };
+        for id in among(behaviour.targets()) {
+            let known = disks.entry(id).or_default();
+            if !known.contains(&disk) {
+                known.push(disk.clone());
+            }
+        }
+    }
+    disks
 }
 
 /// Whose connections must go through links to whom from the start: those made earlier than a link are out of its reach.

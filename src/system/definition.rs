@@ -96,6 +96,20 @@ pub struct ServiceHints {
     /// When a replica counts as ready, polled by the harness every few milliseconds. It stands in for the Compose
     /// health check, which is slower. Without either, a running process counts as ready.
     pub ready: Option<Ready>,
+    /// How the time is shifted that the service's programs take it to be, for the fault `clock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockHint>,
+}
+
+/// Where a service lets its clock be shifted: `PUT path` with `{"offset_ms": N, "ttl_ms": M}` shifts it for that long, and by
+/// nothing undoes it; `GET path` answers `{"now_ms": T, "offset_ms": N}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClockHint {
+    /// The container's port.
+    pub port: u16,
+    /// The path, with a leading slash and without white space.
+    pub path: String,
 }
 
 /// A readiness condition.

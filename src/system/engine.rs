@@ -32,12 +32,25 @@ pub struct SystemRequest {
     pub agents: Vec<ReplicaId>,
     /// Replicas whose connections to which others go through links; beside each of them stands an agent.
     pub links: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// File systems of their own that replicas get, so that they can be filled; beside each of these replicas stands an agent
+    /// that has them, too.
+    pub disks: BTreeMap<ReplicaId, Vec<Disk>>,
     /// Fixes every draw of the links.
     pub seed: u64,
     /// Values that no log may hold, beside those that the environment's names call secret.
     pub redactor: Redactor,
     /// Where each replica's log goes, as `<replica>.log` (absolute).
     pub logs_dir: PathBuf,
+}
+
+/// A file system in memory that a replica has at a path, with what its image has there at first. It outlives a kill and a start of
+/// the replica, and goes with the run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disk {
+    /// Where the replica has it (absolute).
+    pub path: String,
+    /// How much fits, in bytes.
+    pub size_bytes: u64,
 }
 
 /// What an engine can do, as far as engines differ in what experiments need.
@@ -156,7 +169,7 @@ pub enum Undo {
 pub struct Call {
     /// Whom to ask.
     pub address: SocketAddr,
-    /// `POST`, `DELETE`.
+    /// `POST`, `PUT`, `DELETE`.
     pub method: &'static str,
     /// Without white space.
     pub path: String,

@@ -49,6 +49,7 @@ pub async fn measure(dir: &Path) -> Result<Figures, Failure> {
         dir: dir.to_owned(),
         environment: BTreeMap::new(),
         agents: Vec::new(),
+        disks: Default::default(),
         links: BTreeMap::new(),
         seed: 1,
         redactor: Redactor::default(),

@@ -74,6 +74,7 @@ fn request(run_id: &str, logs: &Path) -> Result<SystemRequest, Failure> {
         dir,
         environment: BTreeMap::new(),
         agents: vec![replica("postage-worker"), replica("payment-provider")],
+        disks: Default::default(),
         links: BTreeMap::new(),
         seed: 1,
         redactor: Redactor::default(),

@@ -8,6 +8,7 @@ mod defects;
 mod device_log;
 mod generated;
 mod judgement;
+mod limit;
 mod model;
 mod naive;
 mod probes;

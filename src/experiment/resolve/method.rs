@@ -24,7 +24,7 @@ impl Resolver<'_> {
             let trigger = self.trigger(&place, step);
             let ttl_ms = self.times(&place, step);
             let fault = self.fault(&place, index as u32, step);
-            if let (Some(trigger), Some((fault, is_process, named))) = (trigger, fault) {
+            if let (Some(trigger), Some((fault, named))) = (trigger, fault) {
                 let fault = PlannedFault {
                     id: index as u32,
                     name: step.name.clone(),
@@ -33,13 +33,10 @@ impl Resolver<'_> {
                     ttl_ms,
                     fault,
                 };
-                let considered = Considered {
-                    fault,
-                    is_process,
-                    named,
-                };
+                let considered = Considered { fault, named };
                 self.overlap(&place, &considered, &faults);
                 self.same_emulation(&place, &considered, &faults);
+                self.same_disk(&place, &considered, &faults);
                 faults.push(considered);
             }
         }
@@ -176,10 +173,9 @@ impl Resolver<'_> {
     }
 
     /// The fault with its targets resolved, and how they were written.
-    fn fault(&mut self, place: &Place, id: u32, step: &Step) -> Option<(FaultSpec<Target>, bool, Vec<Named>)> {
+    fn fault(&mut self, place: &Place, id: u32, step: &Step) -> Option<(FaultSpec<Target>, Vec<Named>)> {
         let place = place.key("inject").key(step.inject.name());
-        let is_process = is_process(&step.inject);
-        let mut targets = Targets::new(self.system, self.seed, id, !is_process);
+        let mut targets = Targets::new(self.system, self.seed, id, is_of_packets(&step.inject));
         let (mut bad, mut named) = (Vec::new(), Vec::new());
         let mapped = step.inject.map_targets(&mut |path, text: &String| {
             let place = place.below(path);
@@ -205,7 +201,9 @@ impl Resolver<'_> {
         let Ok(fault) = mapped;
         bad.extend(self.meeting(&named));
         if bad.is_empty() {
-            bad.extend(fault.problems().into_iter().map(|problem| {
+            let (definition, compose) = (&self.system.definition, &self.system.compose);
+            let problems = [fault.problems(), fault.behaviour().problems_in(definition, compose)];
+            bad.extend(problems.into_iter().flatten().map(|problem| {
                 let message = format!("`{}` {}", last(&problem.path), problem.message);
                 let at = place.below(&problem.path);
                 self.document.at_value(&at, message).hint(problem.hint)
@@ -217,7 +215,7 @@ impl Resolver<'_> {
         }
         let is_right = bad.is_empty();
         self.found.append(&mut bad);
-        is_right.then_some((fault, is_process, named))
+        is_right.then_some((fault, named))
     }
 }
 
@@ -266,7 +264,7 @@ impl Resolver<'_> {
             self.document
                 .at_key(place, message)
                 .label(found)
-                .allowed("kill, stop and pause")
+                .allowed("kill, stop, pause, promote, clock and disk-full")
                 .hint("run it on a kernel with nf_tables"),
         )
     }
@@ -276,8 +274,8 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// Whether a fault acts on processes rather than on packets.
-fn is_process(fault: &FaultSpec<String>) -> bool {
+/// Whether a fault acts on packets, and so on all replicas of a service unless some of them are named.
+fn is_of_packets(fault: &FaultSpec<String>) -> bool {
     let Ok(anywhere) = fault.map_targets(&mut |_, _| Ok::<_, Infallible>(Target::Replicas(Vec::new())));
-    !anywhere.behaviour().needs_agent()
+    anywhere.behaviour().needs_agent()
 }

@@ -1,11 +1,14 @@
-//! Whether targets meet: within a fault, and between faults of processes at one time.
+//! Whether targets meet: within a fault, and between faults at one time that take hold of the same thing.
 //!
 //! Where the seed chooses, what it may choose counts, not what it did: whether a file is right must not hang on the seed.
 
 use super::Resolver;
 use super::targets::Choice;
+use crate::byte_size::ByteSize;
 use crate::diagnostic::Diagnostic;
-use crate::plan::{PlannedFault, Target, Trigger};
+use crate::fault::Hold;
+use crate::plan::{PlannedFault, ReplicaId, Target, Trigger};
+use crate::system::engine::Disk;
 use crate::yaml::place::Place;
 
 /// A target as written, and where.
@@ -20,7 +23,6 @@ pub(super) struct Named {
 /// A planned fault with the choices behind its targets.
 pub(super) struct Considered {
     pub fault: PlannedFault,
-    pub is_process: bool,
     pub named: Vec<Named>,
 }
 
@@ -51,10 +53,13 @@ impl Resolver<'_> {
         found
     }
 
-    /// Two faults of processes cannot act on one replica at one time: healing the first would undo the second.
+    /// Two faults that take hold of the same thing cannot act on one replica at one time: healing the first would undo the
+    /// second.
     pub(super) fn overlap(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
-        let at_the_same_time = |other: &&Considered| other.is_process && same_time(&other.fault, &new.fault);
-        for other in earlier.iter().filter(at_the_same_time).filter(|_| new.is_process) {
+        let Some(hold) = new.hold() else { return };
+        let at_the_same_time =
+            |other: &&Considered| other.hold().as_ref() == Some(&hold) && same_time(&other.fault, &new.fault);
+        for other in earlier.iter().filter(at_the_same_time) {
             let pairs = other.named.iter().flat_map(|a| new.named.iter().map(move |b| (a, b)));
             let Some(replica) = pairs.into_iter().find_map(|(a, b)| meeting(&a.choice, &b.choice)) else {
                 continue;
@@ -69,7 +74,7 @@ impl Resolver<'_> {
                         ),
                     )
                     .label("overlaps the earlier step")
-                    .allowed("one fault of processes (kill, stop, pause) at a time on each replica")
+                    .allowed(hold.allowed())
                     .hint("start this one after the other has healed, or choose another target"),
             );
         }
@@ -108,7 +113,56 @@ impl Resolver<'_> {
     }
 }
 
+impl Resolver<'_> {
+    /// A disk is made when its replica is, and has one size.
+    pub(super) fn same_disk(&mut self, place: &Place, new: &Considered, earlier: &[Considered]) {
+        let Some(disk) = new.disk() else { return };
+        for other in earlier {
+            let Some(before) = other
+                .disk()
+                .filter(|before| before.path == disk.path && *before != disk)
+            else {
+                continue;
+            };
+            let common = other.among().find(|id| new.among().any(|other| other == *id));
+            let Some(replica) = common else { continue };
+            let size = |disk: &Disk| ByteSize(disk.size_bytes);
+            let message = format!(
+                "`{}` and `{}` give {replica} a disk of two sizes at {}: {} and {}",
+                other.fault.name,
+                new.fault.name,
+                disk.path,
+                size(&before),
+                size(&disk)
+            );
+            let at = place.key("inject").key(new.fault.fault.name()).key("size");
+            self.found.push(
+                self.document
+                    .at_value(&at, message)
+                    .allowed(format!("one size of a disk, such as {}", size(&before)))
+                    .hint("write the same size in both, or choose another path"),
+            );
+            return;
+        }
+    }
+}
+
 impl Considered {
+    /// The disk that its targets must have.
+    fn disk(&self) -> Option<Disk> {
+        self.fault.fault.behaviour().disk()
+    }
+
+    /// Every replica that it may mean.
+    fn among(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.named.iter().flat_map(|named| &named.choice.among)
+    }
+
+    /// What of a replica it takes hold of.
+    fn hold(&self) -> Option<Hold> {
+        self.fault.fault.behaviour().holds()
+    }
+
     /// A replica that a list of this fault and a list of the other may both mean.
     fn meets(&self, list: &str, other: &Self, other_list: &str) -> Option<String> {
         let ours = self.named.iter().filter(|named| named.list == list);

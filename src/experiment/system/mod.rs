@@ -163,6 +163,11 @@ impl Checker<'_> {
             if let Some(crate::system::definition::Ready::Http { path, .. }) = &hints.ready {
                 self.leading_slash(&place.key("ready").key("http").key("path"), path);
             }
+            if let Some(clock) = &hints.clock {
+                let place = place.key("clock").key("path");
+                self.leading_slash(&place, &clock.path);
+                self.without_space(&place, &clock.path);
+            }
         }
     }
 
@@ -285,6 +290,16 @@ impl Checker<'_> {
                     .push(super::resolve::bad_regex(self.document, place, pattern, &error));
                 None
             }
+        }
+    }
+
+    fn without_space(&mut self, place: &Place, path: &str) {
+        if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            self.found.push(
+                self.document
+                    .at_value(place, format!("the path `{path}` has white space in it"))
+                    .hint("write a space in a path as `%20`"),
+            );
         }
     }
 

@@ -184,7 +184,7 @@ fn an_experiment_becomes_a_plan() {
 
 #[test]
 fn a_plan_is_told_in_words() {
-    for name in ["everything", "baseline", "profiles"] {
+    for name in ["everything", "baseline", "profiles", "replicas"] {
         let plan = load(&good(&format!("{name}.yaml")), &seeded(7)).unwrap();
         let told = crate::plan::describe::render(&plan);
         assert!(!told.contains("hunter2"), "{told}");
@@ -358,10 +358,14 @@ fn variants_keep_the_load_and_its_length() {
 fn folders_are_searched_and_files_taken_once() {
     let folder = Path::new(FOLDER).join("good");
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
-    assert_eq!(
-        found,
-        ["baseline.yaml", "everything.yaml", "packets.yaml", "profiles.yaml"].map(good)
-    );
+    let all = [
+        "baseline.yaml",
+        "everything.yaml",
+        "packets.yaml",
+        "profiles.yaml",
+        "replicas.yaml",
+    ];
+    assert_eq!(found, all.map(good));
     let empty = tempfile::tempdir().unwrap();
     let message = discover(&[empty.path().to_owned()]).unwrap_err().to_string();
     assert!(message.contains("this folder holds no experiments"), "{message}");

@@ -26,6 +26,16 @@ pub(super) fn of_run(run_id: &str, owner: &str) -> HashMap<String, String> {
     ])
 }
 
+/// A named volume belongs to the run.
+pub(super) fn volume(run_id: &str, name: &str) -> String {
+    format!("nightmail-{run_id}-{name}")
+}
+
+/// The volume that is a replica's n-th disk, from 0.
+pub(super) fn disk(run_id: &str, replica: &ReplicaId, index: usize) -> String {
+    volume(run_id, &format!("{replica}-disk-{index}"))
+}
+
 /// Labels of a container.
 pub(super) fn of_container(run_id: &str, owner: &str, replica: &ReplicaId, part: &str) -> HashMap<String, String> {
     let mut labels = of_run(run_id, owner);

@@ -113,7 +113,7 @@ impl ReplicaContainer<'_> {
             restart_policy: Some(RestartPolicy::from(Policy::from(service.restart))),
             log_config: Some(log_config()),
             tmpfs: Some(service.tmpfs.clone().into_iter().collect()),
-            mounts: Some(service.mounts.iter().map(|mount| self.mount(mount)).collect()),
+            mounts: Some(self.mounts()),
             ulimits: Some(service.ulimits.iter().map(ulimit).collect()),
             shm_size: service.shm_size_bytes.map(|bytes| bytes as i64),
             sysctls: Some(sysctls(service, false).into_iter().collect()),
@@ -122,13 +122,31 @@ impl ReplicaContainer<'_> {
         }
     }
 
-    fn mount(&self, mount: &compose::Mount) -> Mount {
-        let labels = MountVolumeOptions {
+    /// What the Compose file mounts, and the disks, which the holder has made. Docker copies what the image has there into a
+    /// volume that is still empty.
+    fn mounts(&self) -> Vec<Mount> {
+        let of_service = self.member.service.mounts.iter().map(|mount| self.mount(mount));
+        let disks = self.member.disks.iter().enumerate().map(|(index, disk)| Mount {
+            target: Some(disk.path.clone()),
+            source: Some(labels::disk(self.run_id, &self.member.id, index)),
+            typ: Some(MountType::VOLUME),
+            volume_options: Some(self.volume_options()),
+            ..Mount::default()
+        });
+        of_service.chain(disks).collect()
+    }
+
+    fn volume_options(&self) -> MountVolumeOptions {
+        MountVolumeOptions {
             labels: Some(labels::of_run(self.run_id, self.owner)),
             ..MountVolumeOptions::default()
-        };
+        }
+    }
+
+    fn mount(&self, mount: &compose::Mount) -> Mount {
+        let labels = self.volume_options();
         let (source, typ, volume_options) = match &mount.source {
-            MountSource::Volume(name) => (Some(volume_name(self.run_id, name)), MountType::VOLUME, Some(labels)),
+            MountSource::Volume(name) => (Some(labels::volume(self.run_id, name)), MountType::VOLUME, Some(labels)),
             MountSource::Anonymous => (None, MountType::VOLUME, Some(labels)),
             MountSource::Bind(path) => (Some(path.display().to_string()), MountType::BIND, None),
         };
@@ -141,11 +159,6 @@ impl ReplicaContainer<'_> {
             ..Mount::default()
         }
     }
-}
-
-/// A named volume belongs to the run.
-fn volume_name(run_id: &str, name: &str) -> String {
-    format!("nightmail-{run_id}-{name}")
 }
 
 /// The driver that lets logs be read back, whatever this Docker's default is.

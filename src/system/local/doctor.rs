@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::ground::Ground;
-use super::pod::spec::{Hold, Spec};
+use super::pod::spec::{Agent, Hold, Spec};
 use super::process::Launcher;
 use super::{replica, stage};
 use crate::system::doctor::Check;
@@ -117,12 +117,7 @@ async fn try_network(inside: &stage::Inside, ground: &Ground) -> (Result<String,
     (try_pod(inside, ground, 0, None).await, try_agent(inside, ground).await)
 }
 
-async fn try_pod(
-    inside: &stage::Inside,
-    ground: &Ground,
-    index: u16,
-    agent: Option<Vec<String>>,
-) -> Result<String, String> {
+async fn try_pod(inside: &stage::Inside, ground: &Ground, index: u16, agent: Option<Agent>) -> Result<String, String> {
     let hold = Hold {
         bridge: ground.network.bridge.clone(),
         wire: ground.network.wire(index),
@@ -158,7 +153,12 @@ async fn try_pod(
 
 async fn try_agent(inside: &stage::Inside, ground: &Ground) -> Result<String, String> {
     let admit = ground.network.gateway().to_string();
-    try_pod(inside, ground, 1, Some(vec!["--admit".to_owned(), admit])).await
+    let agent = Agent {
+        words: vec!["--admit".to_owned(), admit],
+        filters: true,
+        disks: Vec::new(),
+    };
+    try_pod(inside, ground, 1, Some(agent)).await
 }
 
 fn try_overlay(dir: &Path) -> Result<String, String> {

@@ -77,6 +77,21 @@ impl Ground {
         Ok(dir)
     }
 
+    /// A file system in memory, of that size and the run's. It goes with the run's own folder.
+    pub(super) fn disk(&self, path: impl AsRef<Path>, size_bytes: u64) -> Result<PathBuf, EngineError> {
+        let dir = self.folder(path)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        // Everybody may write in the folder, unless the image says otherwise.
+        let options = format!("size={size_bytes},mode=1777");
+        mount(Some("nightmail"), &dir, Some("tmpfs"), flags, Some(options.as_str())).map_err(|error| {
+            EngineError::Refused {
+                action: format!("making a file system in memory at {}", dir.display()),
+                reason: error.to_string(),
+            }
+        })?;
+        Ok(dir)
+    }
+
     /// Answers who asks for names, until the ground is cleared.
     pub(super) async fn answer_names(&self, names: Arc<Names>) -> Result<(), EngineError> {
         let address = self.network.gateway();

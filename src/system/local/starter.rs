@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use super::ground::Ground;
 use super::images::Unpacked;
 use super::names::Names;
-use super::pod::spec::{Hold, Mount, PATH, Process, Program, Root, Spec};
+use super::pod::spec::{Agent, Hold, Mount, PATH, Process, Program, Root, Spec};
 use super::process::{Held, Launcher};
 use super::replica::{self, Plan, Pod};
 use crate::system::compose::{MountSource, Service};
 use crate::system::engine::EngineError;
-use crate::system::start::{Links, LogSink, Member, Starter, agent_words, sysctls};
+use crate::system::start::{Links, LogSink, Member, Starter, agent_words, disk_folder, sysctls};
 
 /// Docker's own default.
 const SHM_BYTES: u64 = 64 << 20;
@@ -57,8 +57,7 @@ impl Starter for LocalStarter {
             wire: network.wire(member.index),
             address: member.address,
             sysctls: parameters,
-            // The first word is the command of nightmail, which the launcher has no need of.
-            agent: member.agent.then(|| agent_words(network.gateway(), links).split_off(1)),
+            agent: self.agent(member, links)?,
             empty: self.ground.folder(format!("{}/agent", member.id))?,
         };
         let (reader, writer) = replica::words().map_err(refused)?;
@@ -82,6 +81,23 @@ impl Starter for LocalStarter {
 }
 
 impl LocalStarter {
+    /// The agent beside a replica, if there is to be one, and the disks that it shares with it.
+    fn agent(&self, member: &Member, links: &Links) -> Result<Option<Agent>, EngineError> {
+        if !member.has_agent() {
+            return Ok(None);
+        }
+        let made = member.disks.iter().enumerate().map(|(index, disk)| {
+            let folder = self.ground.disk(disk_place(member, index), disk.size_bytes)?;
+            Ok((folder, disk_folder(index)))
+        });
+        Ok(Some(Agent {
+            // The first word is the command of nightmail, which the launcher has no need of.
+            words: agent_words(self.ground.network.gateway(), member, links).split_off(1),
+            filters: member.agent,
+            disks: made.collect::<Result<_, EngineError>>()?,
+        }))
+    }
+
     fn plan(&self, member: &Member) -> Result<Plan, EngineError> {
         let (service, image) = (&member.service, &self.images[&member.service.name]);
         let stop_signal = service.stop_signal.as_ref().or(image.settings.stop_signal.as_ref());
@@ -138,7 +154,7 @@ impl LocalStarter {
         })
     }
 
-    /// Volumes of the Compose file, and those of the image that it does not mention; what lies higher first.
+    /// Volumes of the Compose file, disks, and volumes of the image that are not mentioned before; what lies higher first.
     fn mounts(&self, member: &Member, image: &Unpacked) -> Result<Vec<Mount>, EngineError> {
         let mut mounts = Vec::new();
         for mount in &member.service.mounts {
@@ -152,6 +168,14 @@ impl LocalStarter {
                 target: mount.target.clone(),
                 read_only: mount.read_only,
                 begins_with_image,
+            });
+        }
+        for (index, disk) in member.disks.iter().enumerate() {
+            mounts.push(Mount {
+                source: self.ground.folder(disk_place(member, index))?,
+                target: disk.path.clone(),
+                read_only: false,
+                begins_with_image: true,
             });
         }
         for target in &image.settings.volumes {
@@ -194,6 +218,11 @@ impl LocalStarter {
             ("/etc/host.conf".to_owned(), "multi on\n".to_owned()),
         ])
     }
+}
+
+/// Where the run has the n-th disk of a replica.
+fn disk_place(member: &Member, index: usize) -> String {
+    format!("{}/disks/{index}", member.id)
 }
 
 /// What runs: as in Docker, an entrypoint of the Compose file leaves nothing of the image's command.

@@ -1,4 +1,4 @@
-//! What an agent is told of its replica's links.
+//! What an agent is told of its replica's links and disks.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -55,9 +55,21 @@ pub fn sysctls(service: &Service, of_network: bool) -> BTreeMap<String, String> 
         .collect()
 }
 
-/// The arguments by which nightmail is the agent of a replica with these links; only `admit` may speak to it.
-pub fn agent_words(admit: Ipv4Addr, links: &Links) -> Vec<String> {
+/// Where an agent has the n-th disk of its replica, from 0.
+pub fn disk_folder(index: usize) -> String {
+    format!("/disk/{index}")
+}
+
+/// The arguments by which nightmail is the agent of a member with these links; only `admit` may speak to it.
+pub fn agent_words(admit: Ipv4Addr, member: &Member, links: &Links) -> Vec<String> {
     let mut words = vec!["agent".to_owned(), "--admit".to_owned(), admit.to_string()];
+    for (index, disk) in member.disks.iter().enumerate() {
+        words.extend(["--disk".to_owned(), format!("{}={}", disk.path, disk_folder(index))]);
+    }
+    if !member.agent {
+        words.push("--no-network".to_owned());
+        return words;
+    }
     words.extend(["--seed".to_owned(), links.seed.to_string()]);
     for (name, address) in &links.peers {
         words.extend(["--link".to_owned(), format!("{name}={address}")]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::plan::ReplicaId;
 use crate::system::compose::{ComposeFile, Service};
 use crate::system::definition::Ready;
-use crate::system::engine::{EngineError, Replica, SystemRequest};
+use crate::system::engine::{Disk, EngineError, Replica, SystemRequest};
 
 /// A replica that is to be.
 #[derive(Debug, Clone)]
@@ -20,8 +20,10 @@ pub struct Member {
     pub environment: Arc<BTreeMap<String, String>>,
     /// What the definition says of its readiness.
     pub ready: Option<Ready>,
-    /// Whether an agent stands beside it.
+    /// Whether an agent with the right to filter packets stands beside it.
     pub agent: bool,
+    /// File systems of its own, which an agent has, too.
+    pub disks: Vec<Disk>,
     /// Whom its connections go to through links.
     pub peers: Vec<ReplicaId>,
     /// Counts all replicas, from 0.
@@ -36,8 +38,13 @@ impl Member {
         Replica {
             id: self.id.clone(),
             address: self.address,
-            agent: self.agent.then(|| agent_address(self.address)),
+            agent: self.has_agent().then(|| agent_address(self.address)),
         }
+    }
+
+    /// Whether an agent stands beside it, with the right to filter packets or without.
+    pub fn has_agent(&self) -> bool {
+        self.agent || !self.disks.is_empty()
     }
 
     /// The names by which others find it: its service's, its own, and aliases.
@@ -99,6 +106,7 @@ pub fn members(
             let index = members.len() as u16;
             members.push(Member {
                 agent: request.agents.contains(&id),
+                disks: request.disks.get(&id).cloned().unwrap_or_default(),
                 peers: request.links.get(&id).cloned().unwrap_or_default(),
                 ready: request
                     .definition
@@ -117,11 +125,17 @@ pub fn members(
     Ok(members)
 }
 
-/// Whoever has an agent or a link must be a replica.
+/// Whoever has an agent, a link or a disk must be a replica.
 fn check_known(members: &[Member], request: &SystemRequest) -> Result<(), EngineError> {
     let known = |id: &ReplicaId| members.iter().any(|member| member.id == *id);
     let linked = request.links.iter().flat_map(|(id, peers)| peers.iter().chain([id]));
-    match request.agents.iter().chain(linked).find(|id| !known(id)) {
+    match request
+        .agents
+        .iter()
+        .chain(linked)
+        .chain(request.disks.keys())
+        .find(|id| !known(id))
+    {
         Some(id) => Err(EngineError::NoReplica(id.to_string())),
         None => Ok(()),
     }

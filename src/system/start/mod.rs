@@ -27,7 +27,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-pub use links::{Links, agent_words, sysctls};
+pub use links::{Links, agent_words, disk_folder, sysctls};
 pub use logs::LogSink;
 pub use members::{Member, agent_address, members};
 use order::Order;
@@ -41,8 +41,8 @@ pub trait Starter: Send + Sync + 'static {
     /// removes by itself.
     type Pod: Launched;
 
-    /// Makes the network namespace of a replica, with its address and names; where [`Member::agent`] says so the agent
-    /// runs in it, and is told of the links.
+    /// Makes the network namespace of a replica, with its address and names; where [`Member::has_agent`] says so the
+    /// agent runs in it, and is told of the links; it has the replica's disks at [`disk_folder`].
     async fn hold(&self, member: &Member, links: &Links) -> Result<Self::Holder, EngineError>;
 
     /// Starts a replica within its holder, and has its log go to `log`.
@@ -179,8 +179,8 @@ impl<S: Starter> Start<S> {
         self.order.wait_for_turn(&member.service).await?;
         let holder = self.starter.hold(member, &links).await?;
         self.order.wait_for_dependencies(&member.service).await?;
-        if !member.peers.is_empty() {
-            self.wait_for_links(member, &holder).await?;
+        if !member.peers.is_empty() || !member.disks.is_empty() {
+            self.wait_for_agent(member, &holder).await?;
         }
         let began = Instant::now();
         let log = Arc::new(self.log(member)?);

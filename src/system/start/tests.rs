@@ -10,6 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::plan::ReplicaId;
 use crate::system::compose::{self, ComposeFile};
+use crate::system::engine::Disk;
 
 const SHOP: &str = "
 services:
@@ -39,6 +40,7 @@ fn request(services: serde_json::Value, dir: &Path) -> SystemRequest {
         dir: dir.to_owned(),
         environment: BTreeMap::new(),
         agents: Vec::new(),
+        disks: BTreeMap::new(),
         links: BTreeMap::new(),
         seed: 7,
         redactor: Redactor::default(),
@@ -326,6 +328,13 @@ fn who_is_not_there_can_have_neither_environment_nor_agent_nor_link() {
     assert_eq!(linked, "no replica db-2");
 }
 
+fn with_agent(member: &Member) -> Member {
+    Member {
+        agent: true,
+        ..member.clone()
+    }
+}
+
 #[test]
 fn an_agent_is_told_its_links_and_a_seed_that_no_other_replica_has() {
     let dir = tempfile::tempdir().unwrap();
@@ -337,12 +346,31 @@ fn an_agent_is_told_its_links_and_a_seed_that_no_other_replica_has() {
         .map(|member| (member.id.clone(), member.address))
         .collect();
     let links = Links::of(&members[1], &addresses, 7);
-    let words = agent_words(Ipv4Addr::new(10, 64, 0, 1), &links);
+    let admit = Ipv4Addr::new(10, 64, 0, 1);
+    let words = agent_words(admit, &with_agent(&members[1]), &links);
     assert_eq!(
         words.join(" "),
         "agent --admit 10.64.0.1 --seed 4294967303 --link db-1=127.1.0.4"
     );
     assert_eq!(links.sysctls(&members[1].service)["net.ipv4.tcp_tw_reuse"], "1");
+    let disk = |path: &str| Disk {
+        path: path.to_owned(),
+        size_bytes: 1,
+    };
+    let with_disks = Member {
+        disks: vec![disk("/var/journal"), disk("/tmp")],
+        ..members[1].clone()
+    };
+    assert!(!members[1].has_agent() && with_disks.has_agent());
+    assert_eq!(
+        agent_words(admit, &with_disks, &Links::default()).join(" "),
+        "agent --admit 10.64.0.1 --disk /var/journal=/disk/0 --disk /tmp=/disk/1 --no-network",
+        "with no right to filter packets it leaves the network alone"
+    );
+    assert_eq!(
+        agent_words(admit, &with_agent(&with_disks), &Links::default()).join(" "),
+        "agent --admit 10.64.0.1 --disk /var/journal=/disk/0 --disk /tmp=/disk/1 --seed 0"
+    );
     let unlinked = Links::of(&members[0], &addresses, 7);
     assert_eq!(unlinked.seed, 7);
     assert!(unlinked.sysctls(&members[0].service).is_empty());

@@ -1,4 +1,4 @@
-//! Waiting, while a system comes up, until a replica's links are in place and until it is ready itself.
+//! Waiting, while a system comes up, until a replica's links and disks are in place and until it is ready itself.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const AGENT_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl<S: Starter> Start<S> {
-    /// Waits until the agent has its replica's links in place: connections made before are out of their reach.
-    pub(super) async fn wait_for_links(&self, member: &Member, holder: &S::Holder) -> Result<(), Option<EngineError>> {
+    /// Waits until the agent has its replica's links and disks in place: connections made before are out of its reach, and so may
+    /// be a folder that its replica has found first.
+    pub(super) async fn wait_for_agent(&self, member: &Member, holder: &S::Holder) -> Result<(), Option<EngineError>> {
         let agent = agent_address(member.address);
         let mut failed = self.order.failed();
         let mut looks = Every::after(AGENT_LOOK_EVERY);
@@ -45,7 +46,7 @@ impl<S: Starter> Start<S> {
             if !pod.runs_for_certain() && looks.is_due() && has_done_its_job(member, pod, job).await? {
                 return Ok(());
             }
-            if member.agent && agent_looks.is_due() {
+            if member.has_agent() && agent_looks.is_due() {
                 pod.check_agent().await?;
             }
             let tried = match job {
@@ -94,7 +95,7 @@ async fn has_done_its_job(member: &Member, pod: &impl Launched, job: bool) -> Re
 /// Whether a replica, and its agent if it has one, answer; if not, what was tried and what came of it.
 async fn try_up(member: &Member, pod: &impl Launched) -> Result<Result<(), String>, EngineError> {
     let agent = agent_address(member.address);
-    if member.agent
+    if member.has_agent()
         && let Err(came_of_it) = ready::connect(agent).await
     {
         return Ok(Err(format!("connecting to its agent at {agent}: {came_of_it}")));

@@ -16,7 +16,7 @@ use nightmail::link::proxy::Reach;
 use nightmail::link::toxic::Kind;
 use nightmail::link::toxic::timeout::Timeout;
 use nightmail::system::docker::gc;
-use nightmail::system::engine::Engine;
+use nightmail::system::engine::{Disk, Engine};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::TcpListener;
@@ -43,6 +43,11 @@ async fn harness_to_be_killed() {
     };
     let mut request = request("death", APP, &["app"]);
     request.run_id = run_id;
+    let disk = Disk {
+        path: "/var/journal".to_owned(),
+        size_bytes: 4_000_000,
+    };
+    request.disks.insert(replica("app", 1), vec![disk]);
     let _system = engine().await.up(&request, &events()).await.unwrap();
     std::future::pending::<()>().await;
 }
@@ -68,8 +73,8 @@ async fn kill_harness(run_id: &str, ripe: impl Fn(&[String]) -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_outlives_a_harness_whose_process_group_is_killed() {
     let run_id = run_id("killed");
-    // Four replicas with a holder each, the network, and two volumes.
-    kill_harness(&run_id, |found| found.len() == 11).await;
+    // Four replicas with a holder each, the network, two volumes, and a disk.
+    kill_harness(&run_id, |found| found.len() == 12).await;
     eventually("everything is gone", GONE_WITHIN, || left_of(&run_id).is_empty()).await;
 }
 

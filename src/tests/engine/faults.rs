@@ -30,20 +30,20 @@ on_both_engines!(
 
 const TTL: Duration = Duration::from_secs(60);
 /// How long anything that must come may take.
-const WITHIN: Duration = Duration::from_secs(10);
+pub const WITHIN: Duration = Duration::from_secs(10);
 /// Long enough to look for an effect that must not be there.
 const SHORT: Duration = Duration::from_millis(500);
 
-fn of(service: &str) -> Vec<Target> {
+pub fn of(service: &str) -> Vec<Target> {
     vec![Target::Replicas(vec![replica(service, 1)])]
 }
 
-fn context(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
+pub fn context(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
     FaultContext::new(system.clone(), fault, TTL, 1)
 }
 
 /// The same for a fault that is not expected to be seen.
-fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
+pub fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
     let patience = Patience {
         halted: SHORT,
         stopped: SHORT,
@@ -56,18 +56,18 @@ fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
     }
 }
 
-fn confirmed(receipt: &Receipt, replicas: &[&str]) {
+pub fn confirmed(receipt: &Receipt, replicas: &[&str]) {
     assert!(receipt.confirmed && receipt.onset_us.is_some(), "{receipt:#?}");
     assert_eq!(receipt.replicas, replicas);
 }
 
 /// Healed, but not by the heal alone.
-fn lapsed(receipt: &Receipt, replicas: &[&str], because: &str) {
+pub fn lapsed(receipt: &Receipt, replicas: &[&str], because: &str) {
     confirmed(receipt, replicas);
     assert!(receipt.lapsed && receipt.evidence[0].contains(because), "{receipt:#?}");
 }
 
-fn unconfirmed(receipt: &Receipt, because: &str) {
+pub fn unconfirmed(receipt: &Receipt, because: &str) {
     assert!(!receipt.confirmed && receipt.onset_us.is_none(), "{receipt:#?}");
     assert!(
         receipt.evidence.iter().any(|line| line.contains(because)),
@@ -75,7 +75,7 @@ fn unconfirmed(receipt: &Receipt, because: &str) {
     );
 }
 
-async fn down(engine: &Under, system: &Arc<dyn RunningSystem>, run_id: &str) {
+pub async fn down(engine: &Under, system: &Arc<dyn RunningSystem>, run_id: &str) {
     assert_eq!(system.down().await, Vec::<String>::new());
     assert_eq!(engine.left_of(run_id), Vec::<String>::new());
 }
@@ -185,7 +185,7 @@ const SENT: u32 = 1_000;
 const AT_ONCE: u32 = 50;
 
 /// The agent beside the first replica of a service.
-fn agent(system: &Arc<dyn RunningSystem>, service: &str) -> Client {
+pub fn agent(system: &Arc<dyn RunningSystem>, service: &str) -> Client {
     let replica = system.replica(&replica(service, 1)).unwrap();
     Client::new(replica.agent.expect("it was asked for"))
 }
@@ -300,7 +300,7 @@ async fn a_loss_whose_rules_are_gone_is_not_confirmed(engine: Under) {
 }
 
 /// The database of the postage fixture, and nothing else of it.
-fn databases(name: &str) -> SystemRequest {
+pub fn databases(name: &str) -> SystemRequest {
     let postage = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/postage");
     let read = |file: &str| -> Value {
         serde_saphyr::from_str(&std::fs::read_to_string(postage.join(file)).unwrap()).unwrap()
@@ -330,7 +330,7 @@ fn databases(name: &str) -> SystemRequest {
     request_of(name, dir, definition)
 }
 
-fn role(role: Role) -> Vec<Target> {
+pub fn role(role: Role) -> Vec<Target> {
     vec![Target::Role {
         group: "database".to_owned(),
         role,
@@ -339,7 +339,7 @@ fn role(role: Role) -> Vec<Target> {
 }
 
 /// What a database answers, asked past the code under test.
-async fn query(system: &Arc<dyn RunningSystem>, service: &str, sql: &str) -> String {
+pub async fn query(system: &Arc<dyn RunningSystem>, service: &str, sql: &str) -> String {
     let address = system.replica(&replica(service, 1)).unwrap().address;
     let config = format!("host={address} user=postgres dbname=postgres connect_timeout=5");
     let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();

@@ -6,10 +6,13 @@
 #[macro_use]
 mod support;
 
+mod clock;
 mod death;
+mod disk_full;
 mod faults;
 mod lifecycle;
 mod lives;
+mod promotion;
 mod replicas;
 #[path = "../ways/mod.rs"]
 mod ways;

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -93,15 +94,24 @@ fn serve() {
         let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
         reader.read_line(&mut line).expect("a request");
         // The rest of the request, so that closing does not reset the connection.
+        let mut length = 0;
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) <= 2 {
                 break;
             }
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
         }
+        let mut sent = vec![0; length];
+        reader.read_exact(&mut sent).expect("the rest of a request");
         let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
         println!("asked for {path}");
-        let body = answer(&path);
+        let body = match path.as_str() {
+            "/clock" => clock(&String::from_utf8_lossy(&sent)),
+            path => answer(path),
+        };
         let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     }
 }
@@ -120,6 +130,10 @@ fn answer(path: &str) -> String {
             Ok(()) => "written".to_owned(),
             Err(error) => error.to_string(),
         },
+        "put" => match std::fs::write(format!("/{argument}"), "x") {
+            Ok(()) => "written".to_owned(),
+            Err(error) => error.to_string(),
+        },
         "read" => match std::fs::read(format!("/{argument}")) {
             Ok(found) => String::from_utf8_lossy(&found).replace('\0', "\n"),
             Err(error) => error.to_string(),
@@ -134,6 +148,32 @@ fn answer(path: &str) -> String {
         "exit" => std::process::exit(argument.parse().unwrap_or(7)),
         _ => "ok".to_owned(),
     }
+}
+
+/// The shift of this program's clock, and when it ends.
+static SHIFT: Mutex<Option<(i64, Instant)>> = Mutex::new(None);
+
+/// Tells the time, and lets its clock be shifted: unless it is `deaf`, and for as long as said unless it is `stubborn`.
+fn clock(told: &str) -> String {
+    let manner = std::env::var("CLOCK").unwrap_or_default();
+    let number = |name: &str| -> Option<i64> {
+        let (_, rest) = told.split_once(&format!("\"{name}\":"))?;
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '-')).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    };
+    let mut shift = SHIFT.lock().expect("no holder panics");
+    if let (Some(offset_ms), Some(ttl_ms)) = (number("offset_ms"), number("ttl_ms"))
+        && manner != "deaf"
+    {
+        let ttl_ms = if manner == "stubborn" { 3_600_000 } else { ttl_ms };
+        *shift = Some((offset_ms, Instant::now() + Duration::from_millis(ttl_ms as u64)));
+    }
+    let offset_ms = match *shift {
+        Some((offset_ms, until)) if Instant::now() < until => offset_ms,
+        _ => 0,
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_millis() as i64 + offset_ms;
+    format!("{{\"now_ms\":{now_ms},\"offset_ms\":{offset_ms}}}")
 }
 
 /// Names, in order.

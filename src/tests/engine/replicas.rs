@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nightmail::system::engine::ProcessState;
+use nightmail::system::engine::{Disk, ProcessState};
 
 use crate::support::{
     Under, WITHIN, address, ask, asked, down, events, eventually, field_of, log, others_on_stage, replica, request,
@@ -20,6 +20,7 @@ on_both_engines!(
 
 on_local_only!(
     an_agent_sees_an_empty_root_and_may_filter_packets_only,
+    an_agent_of_disks_sees_them_alone_and_may_do_nothing,
     nothing_leads_beyond_the_runs_own_network,
     an_up_that_is_given_up_leaves_nothing,
 );
@@ -252,6 +253,35 @@ async fn an_agent_sees_an_empty_root_and_may_filter_packets_only(engine: Under) 
         assert_ne!(namespace(agent, kind), namespace(replicas[0], kind), "{kind}");
     }
     assert_eq!(namespace(agent, "net"), namespace(replicas[0], "net"));
+    down(&engine, &*system, &request).await;
+}
+
+async fn an_agent_of_disks_sees_them_alone_and_may_do_nothing(engine: Under) {
+    let compose = "services:\n  app: {image: probe, command: serve}\n";
+    let mut request = request("agent-of-disks", compose, &["app"]);
+    let disk = Disk {
+        path: "/var/journal".to_owned(),
+        size_bytes: 1_000_000,
+    };
+    request.disks.insert(replica("app", 1), vec![disk]);
+    let system = engine.up(&request, &events()).await.unwrap();
+    let read = |pid: u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let all = others_on_stage();
+    let agent = all
+        .iter()
+        .find(|pid| read(**pid, "comm").trim() == "nightmail")
+        .unwrap();
+    let list = |folder: &str| -> Vec<std::ffi::OsString> {
+        let found = std::fs::read_dir(format!("/proc/{agent}/root{folder}")).unwrap();
+        found.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!((list("/"), list("/disk")), (vec!["disk".into()], vec!["0".into()]));
+    assert!(list("/disk/0").is_empty(), "its own files have no name");
+    let status = read(*agent, "status");
+    for field in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(field_of(&status, field), "0000000000000000", "{field}");
+    }
+    assert_eq!(field_of(&status, "NoNewPrivs"), "1");
     down(&engine, &*system, &request).await;
 }
 

@@ -99,6 +99,7 @@ pub fn request_of(name: &str, dir: PathBuf, definition: SystemDefinition) -> Sys
         dir,
         environment: Default::default(),
         agents: Vec::new(),
+        disks: Default::default(),
         links: Default::default(),
         seed: 1,
         redactor: Default::default(),
@@ -226,7 +227,7 @@ impl SomebodyElse {
     }
 }
 
-fn docker(args: &[&str]) -> String {
+pub fn docker(args: &[&str]) -> String {
     let output = Command::new("docker").args(args).output().unwrap();
     assert!(output.status.success(), "docker {args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -197,3 +197,35 @@ method:
     let invariant = assertion(&verdict, "invariant", "every-visitor-stands-in-the-book-once");
     assert_eq!(invariant["verdict"], "pass", "{invariant:#}");
 }
+
+#[test]
+fn a_disk_that_the_method_fills_is_there_from_the_start() {
+    let (_folder, file) = experiment(
+        "Visitors can sign while the door has no room for its papers",
+        "
+method:
+  - name: the papers pile up
+    at: 1s
+    for: 1s
+    inject: {disk-full: {targets: [door], path: /papers, size: 1MB}}
+",
+    );
+    let mut run = Run::start(&[file.to_str().unwrap()]);
+    run.wait_for("the method", in_phase("method"));
+    let run_id = run.run_id();
+    let volumes = docker(&[
+        "volume",
+        "ls",
+        "-q",
+        "--filter",
+        &format!("label=nightmail.run={run_id}"),
+    ]);
+    assert!(volumes.contains("door-1-disk-0"), "{volumes}");
+    assert_eq!(run.exit_code(), Some(0), "{}", run.output());
+    assert_nothing_left(&run_id, Duration::ZERO);
+    let fault = &run.verdict()["faults"][0];
+    let seen = [&fault["injected"], &fault["healed"]];
+    assert!(seen.iter().all(|receipt| receipt["confirmed"] == true), "{fault:#}");
+    let full = seen[0]["evidence"][0].as_str().unwrap();
+    assert!(full.starts_with("door-1:/papers: 0 of "), "{full}");
+}

@@ -11,7 +11,7 @@ use nlink::netlink::addr::Ipv4Address;
 use nlink::netlink::link::VethLink;
 use nlink::netlink::{Connection, Route};
 
-use super::spec::{Hold, Said};
+use super::spec::{Agent, Hold, Said};
 use super::{Line, PodError, Tried, clone_aside, process, root};
 
 /// The interface's name within.
@@ -37,8 +37,8 @@ pub(super) fn start(line: &Line, hold: &Hold) -> Result<(), PodError> {
             Ok(())
         }
         None => {
-            let code = match shut_in(&hold.empty) {
-                Ok(()) => run(agent),
+            let code = match shut_in(&hold.empty, agent) {
+                Ok(()) => run(&agent.words),
                 Err(error) => {
                     complain(&error);
                     4
@@ -120,8 +120,8 @@ pub(super) fn set(sysctls: &std::collections::BTreeMap<String, String>) -> Resul
     Ok(())
 }
 
-/// Leaves nothing to see but an empty folder, and no capability but `NET_ADMIN`.
-fn shut_in(empty: &Path) -> Result<(), PodError> {
+/// Leaves nothing to see but an empty folder with the disks, and no capability but `NET_ADMIN`, if it filters packets.
+fn shut_in(empty: &Path, agent: &Agent) -> Result<(), PodError> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).tried(|| "making mounts private".to_owned())?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -133,6 +133,12 @@ fn shut_in(empty: &Path) -> Result<(), PodError> {
         Some("size=64k,mode=0555"),
     )
     .tried(|| "mounting an empty root".to_owned())?;
+    for (disk, within) in &agent.disks {
+        root::mount_within(empty, disk, within)?;
+    }
     root::enter(empty)?;
-    process::keep_only(&[caps::Capability::CAP_NET_ADMIN])
+    process::keep_only(match agent.filters {
+        true => &[caps::Capability::CAP_NET_ADMIN],
+        false => &[],
+    })
 }

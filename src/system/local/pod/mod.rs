@@ -5,7 +5,8 @@
 //!
 //! A replica's program runs in mount, process, host name and interprocess namespaces of its own, in the network namespace
 //! of its pod, and, where there is only one user, in a user namespace that shows this one user as the image's. It has Docker's usual
-//! capabilities at most, and those over nothing but its own processes; an agent has `NET_ADMIN` and an empty root.
+//! capabilities at most, and those over nothing but its own processes; an agent has `NET_ADMIN` if it filters packets, and a root
+//! that is empty but for the disks.
 //!
 //! Direct system calls rather than a container runtime as a library (such as youki's `libcontainer`): what is needed of one are some
 //! twenty calls, and it would bring control groups, seccomp and the OCI bundle, which are not.

@@ -49,6 +49,11 @@ pub(super) fn make(root: &Root, working_dir: Option<&str>) -> Result<(), PodErro
     enter(&root.merged)
 }
 
+/// Mounts a folder at a path within a root that is being put together.
+pub(super) fn mount_within(root: &Path, source: &Path, path: &str) -> Result<(), PodError> {
+    bind(source, &Within(root).folder(path)?, false)
+}
+
 /// Makes a folder the root of this process's mount namespace, and leaves the old one.
 pub(super) fn enter(folder: &Path) -> Result<(), PodError> {
     let entering = || format!("entering the root {}", folder.display());

@@ -32,10 +32,21 @@ pub struct Hold {
     pub address: Ipv4Addr,
     /// Kernel parameters of the network.
     pub sysctls: BTreeMap<String, String>,
-    /// The agent's command line; without it no process stays.
-    pub agent: Option<Vec<String>>,
+    /// The agent; without one no process stays.
+    pub agent: Option<Agent>,
     /// An empty folder, for the agent's root.
     pub empty: PathBuf,
+}
+
+/// An agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its command line.
+    pub words: Vec<String>,
+    /// Whether it may filter packets.
+    pub filters: bool,
+    /// What it has in its root: folders, and where they are within.
+    pub disks: Vec<(PathBuf, String)>,
 }
 
 /// A program in a root file system.
