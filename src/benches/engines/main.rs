@@ -1,5 +1,6 @@
 //! Both engines on the same system, in one run: how soon it is up and down, how soon faults bite, what an experiment costs
-//! beside its load; and, without Docker, many replicas at once, and what is left after a kill.
+//! beside its load, how long a country of post offices takes; and, without Docker, many replicas at once, and what is left
+//! after a kill.
 //!
 //! `cargo bench --bench engines` prints a table, and fails if the engine without Docker is beyond a bound. It needs Docker
 //! for the comparison (`-- local` leaves it out), and touches only what it made itself.
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod branches;
 mod crowd;
 mod experiment;
 mod killed;
@@ -20,7 +22,7 @@ mod system;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Names of figures, with the most that each may be on the engine without Docker.
-const BOUNDS: [(&str, f64); 8] = [
+const BOUNDS: [(&str, f64); 10] = [
     (UP, 800.0),
     (DOWN, 100.0),
     (KILL, 5.0),
@@ -29,6 +31,8 @@ const BOUNDS: [(&str, f64); 8] = [
     // They wait for the system's own labels.
     (DRAIN, f64::INFINITY),
     (CROWD, 6_000.0),
+    (BRANCHES, 12_000.0),
+    (BRANCH_MEMORY, 12.0),
     (LEFT, 0.0),
 ];
 const UP: &str = "system up (ms)";
@@ -38,6 +42,8 @@ const PARTITION: &str = "partition, onset at the median (ms)";
 const OVERHEAD: &str = "an experiment beside its load (ms)";
 const DRAIN: &str = "its drain and final reads (ms)";
 const CROWD: &str = "60 replicas up (ms)";
+const BRANCHES: &str = "30 branches and their host up (ms)";
+const BRANCH_MEMORY: &str = "the largest of 30 idle branches (MB resident)";
 const LEFT: &str = "of 100 kills, runs with anything left after 1 s";
 
 /// Figures by name.
@@ -76,6 +82,7 @@ fn within(words: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures = match words {
         [what, engine] if what == "system" => runtime.block_on(system::measure(engine))?,
+        [what, engine] if what == "branches" => runtime.block_on(branches::measure(engine))?,
         [what, folder] if what == "crowd" => runtime.block_on(crowd::measure(folder.as_ref()))?,
         _ => return Err(format!("nothing is measured by {words:?}").into()),
     };
@@ -94,17 +101,18 @@ fn measured(engine: &str, words: &[&str]) -> Result<Figures, Failure> {
         }
         _ => Command::new(own),
     };
-    let output = command.arg("within").args(words).output()?;
+    let (name, value) = branches::VARIABLE;
+    let output = command.arg("within").args(words).env(name, value).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let last = said.lines().last().unwrap_or_default();
     serde_json::from_str(last)
         .map_err(|_| format!("{engine}: {words:?}: {said}{}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// Measures what was asked for (`system`, `experiment`, `crowd`, `killed`; all unless said), and prints the table.
+/// Measures what was asked for (`system`, `experiment`, `branches`, `crowd`, `killed`; all unless said), and prints the table.
 fn compare(words: &[String]) -> Result<ExitCode, Failure> {
     let has = |word: &str| words.iter().any(|known| known == word);
-    let parts = ["system", "experiment", "crowd", "killed"];
+    let parts = ["system", "experiment", "branches", "crowd", "killed"];
     let is_wanted = |part: &str| has(part) || !parts.into_iter().any(has);
     let engines: &[&str] = if has("local") { &["local"] } else { &["docker", "local"] };
     let mut columns = Vec::new();
@@ -115,6 +123,9 @@ fn compare(words: &[String]) -> Result<ExitCode, Failure> {
         }
         if is_wanted("experiment") {
             figures.0.extend(experiment::measure(engine)?.0);
+        }
+        if is_wanted("branches") {
+            figures.0.extend(measured(engine, &["branches", engine])?.0);
         }
         if *engine == "local" && is_wanted("crowd") {
             let folder = crowd::folder()?;

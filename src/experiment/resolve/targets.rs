@@ -175,6 +175,7 @@ impl<'a> Targets<'a> {
                     message: format!("`{other}` is no choice of replicas"),
                     allowed: format!("{PICKS}; of a group with roles also primary, standby"),
                     hint: match did_you_mean(other, known) {
+                        _ if other.parse::<u32>().is_ok() => format!("one by its number is written `{name}-{other}`"),
                         Some(meant) => format!("did you mean `{name}:{meant}`?"),
                         None => format!("write for example `{name}:one`"),
                     },
