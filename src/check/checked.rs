@@ -46,6 +46,8 @@ pub enum Breach {
     AboveLimit,
     /// Published for longer than may be though it was false.
     FalselyPublished,
+    /// True for longer than it may be without being published.
+    NotPublished,
 }
 
 impl fmt::Display for Breach {
@@ -68,6 +70,7 @@ impl fmt::Display for Breach {
             Self::NotTheSame => "not the same at the host",
             Self::Forbidden => "there and must not be",
             Self::AboveLimit => "above the limit",
+            Self::NotPublished => "true for too long and not published",
             Self::FalselyPublished => "published though false",
         })
     }

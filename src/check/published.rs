@@ -4,7 +4,8 @@
 //! it and the latest reading of the truth (another gauge) denies it. A false claim lasts from the first reading of either
 //! gauge that shows it to the last one on end: no longer than was seen, so that readings which come seldom make it shorter
 //! and never longer. A reading that failed, or none for several intervals, is no evidence of anything: it ends a false
-//! claim. Invalid if one lasts longer than the lag. A gauge without readings, or a claim that was never made: inconclusive.
+//! claim. Invalid if one lasts longer than the lag. How long what was true went unpublished is measured likewise, and is
+//! invalid where it is bounded. A gauge without readings, or a claim that was never made: inconclusive.
 //! O(n).
 
 use std::ops::Range;
@@ -29,6 +30,9 @@ pub struct Published {
     pub true_when: Statement,
     /// How long what is published may be false on end.
     pub lag: DurationMs,
+    /// How long what is true may go unpublished on end; any time unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_within: Option<DurationMs>,
 }
 
 /// A statement about a gauge: its reading keeps a bound.
@@ -64,43 +68,36 @@ impl Checker for Published {
         let course = Course::follow(&claim, &truth);
         checked.looked_at(claim.count() + truth.count(), self.summary(&course, claim.count()));
         self.doubt_unmade(&course, &mut checked);
-        for stretch in course.stretches_us.iter().filter(|stretch| self.is_too_long(stretch)) {
-            checked.breach(Breach::FalselyPublished, || {
-                let (claim, truth) = (&self.claim, &self.true_when);
-                format!(
-                    "`{}` was {} {}, but `{}` was not {}",
-                    claim.metric,
-                    claim.is,
-                    told(stretch),
-                    truth.metric,
-                    truth.is
-                )
-            });
+        let (claim, truth) = (&self.claim, &self.true_when);
+        for stretch in longer(&course.false_us, self.lag) {
+            checked.breach(Breach::FalselyPublished, || claim.without(truth, stretch));
+        }
+        for stretch in self
+            .told_within
+            .iter()
+            .flat_map(|most| longer(&course.untold_us, *most))
+        {
+            checked.breach(Breach::NotPublished, || truth.without(claim, stretch));
         }
         checked
     }
 }
 
 impl Published {
-    fn is_too_long(&self, stretch_us: &Range<u64>) -> bool {
-        lasted_us(stretch_us) > self.lag.as_us()
-    }
-
     fn summary(&self, course: &Course, readings: usize) -> String {
-        // Of several that lasted as long the first is told.
-        let longest = course
-            .stretches_us
-            .iter()
-            .rev()
-            .max_by_key(|stretch| lasted_us(stretch));
-        let longest = match longest {
+        let longest_false = match longest(&course.false_us) {
             Some(stretch) => format!("the longest false claim was seen {}", told(stretch)),
             None => "no false claim was seen".to_owned(),
+        };
+        let untold = match (longest(&course.untold_us), self.told_within) {
+            (Some(stretch), None) => format!("; true and not published {}", told(stretch)),
+            (Some(stretch), Some(most)) => format!("; true and not published {}, {most} allowed", told(stretch)),
+            (None, _) => String::new(),
         };
         let (lag, metric, is) = (self.lag, &self.claim.metric, &self.claim.is);
         let (claims, compared) = (course.claims, course.compared);
         format!(
-            "{longest}, {lag} allowed; {claims} of {readings} readings of `{metric}` are {is}, {compared} of them compared"
+            "{longest_false}, {lag} allowed{untold}; {claims} of {readings} readings of `{metric}` are {is}, {compared} of them compared"
         )
     }
 
@@ -127,11 +124,31 @@ fn told(stretch_us: &Range<u64>) -> String {
     format!("for {lasted_ms} ms, from {from:.3} s to {to:.3} s")
 }
 
+/// The longest. Of several that lasted as long it is the first.
+fn longest(stretches_us: &[Range<u64>]) -> Option<&Range<u64>> {
+    stretches_us.iter().rev().max_by_key(|stretch| lasted_us(stretch))
+}
+
+fn longer(stretches_us: &[Range<u64>], most: DurationMs) -> impl Iterator<Item = &Range<u64>> {
+    stretches_us
+        .iter()
+        .filter(move |stretch| lasted_us(stretch) > most.as_us())
+}
+
 fn lasted_us(stretch_us: &Range<u64>) -> u64 {
     stretch_us.end - stretch_us.start
 }
 
 impl Statement {
+    /// That it was so for a time in which another was not.
+    fn without(&self, other: &Self, stretch_us: &Range<u64>) -> String {
+        let told = told(stretch_us);
+        format!(
+            "`{}` was {} {told}, but `{}` was not {}",
+            self.metric, self.is, other.metric, other.is
+        )
+    }
+
     fn bound(&self, at: &'static str) -> StatedBound<'_> {
         StatedBound {
             at,
@@ -184,7 +201,9 @@ impl Told {
 #[derive(Default)]
 struct Course {
     /// False claims, each from the first reading that shows it to the last.
-    stretches_us: Vec<Range<u64>>,
+    false_us: Vec<Range<u64>>,
+    /// Times in which what was true was not claimed, likewise.
+    untold_us: Vec<Range<u64>>,
     /// Readings that make the claim.
     claims: usize,
     /// Those of them beside which the truth was known.
@@ -195,25 +214,46 @@ impl Course {
     fn follow(claim: &Told, truth: &Told) -> Self {
         let mut course = Self::default();
         let (mut claim, mut truth) = (Latest::of(claim), Latest::of(truth));
-        let mut lasting: Option<Range<u64>> = None;
+        let (mut falsely, mut untold) = (Stretches::default(), Stretches::default());
         while let Some(now_us) = [claim.next_us(), truth.next_us()].into_iter().flatten().min() {
             let before_us = now_us.saturating_sub(1);
             let was_known = claim.at(before_us).is_some() && truth.at(before_us).is_some();
             let is_claim_read = claim.read_up_to(now_us);
             truth.read_up_to(now_us);
-            let (claimed, is_true) = (claim.at(now_us) == Some(true), truth.at(now_us));
-            if claimed && is_claim_read {
+            let (claimed, is_true) = (claim.at(now_us), truth.at(now_us));
+            if claimed == Some(true) && is_claim_read {
                 course.claims += 1;
                 course.compared += usize::from(is_true.is_some());
             }
-            let ended = lasting.take_if(|_| !was_known || !claimed || is_true != Some(false));
-            course.stretches_us.extend(ended);
-            if claimed && is_true == Some(false) {
-                lasting.get_or_insert(now_us..now_us).end = now_us;
-            }
+            let both = (claimed, is_true);
+            falsely.see(now_us, both == (Some(true), Some(false)), was_known);
+            untold.see(now_us, both == (Some(false), Some(true)), was_known);
         }
-        course.stretches_us.extend(lasting);
+        course.false_us = falsely.ended();
+        course.untold_us = untold.ended();
         course
+    }
+}
+
+/// Times in which something was seen on end.
+#[derive(Default)]
+struct Stretches {
+    over: Vec<Range<u64>>,
+    lasting: Option<Range<u64>>,
+}
+
+impl Stretches {
+    /// Whether it was seen at a time. Where the time before was not known, a stretch does not reach over it.
+    fn see(&mut self, now_us: u64, is_seen: bool, was_known: bool) {
+        self.over.extend(self.lasting.take_if(|_| !was_known || !is_seen));
+        if is_seen {
+            self.lasting.get_or_insert(now_us..now_us).end = now_us;
+        }
+    }
+
+    fn ended(mut self) -> Vec<Range<u64>> {
+        self.over.extend(self.lasting);
+        self.over
     }
 }
 

@@ -29,6 +29,7 @@ pub async fn measure(engine: &str) -> Result<Figures, Failure> {
         environment: BTreeMap::new(),
         links: BTreeMap::new(),
         agents: Vec::new(),
+        disks: BTreeMap::new(),
         seed: 1,
     };
     engine.prepare(&request, &events).await?;

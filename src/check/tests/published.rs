@@ -63,6 +63,27 @@ fn within(times_ms: std::ops::Range<u64>, inside: Option<f64>, outside: f64) -> 
 }
 
 #[test]
+fn what_is_true_and_not_published_is_measured_and_may_be_bounded() {
+    // Cut off for 3 s, and shown as closed for 2 s more.
+    let saved = readings(
+        within(5_000..10_000, Some(0.0), 1.0),
+        within(5_000..8_000, Some(1.0), 0.0),
+    );
+    let finding = judge(&saved);
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    let told = "true and not published for 1740 ms, from 8.010 s to 9.750 s";
+    assert!(finding.detail.contains(told), "{}", finding.detail);
+    for (most, breaches) in [("1740ms", None), ("1739ms", Some(&1))] {
+        let bounded = Published {
+            told_within: Some(most.parse().unwrap()),
+            ..board()
+        };
+        let checked = check(&bounded, &saved, [250, 250]);
+        assert_eq!(checked.breaches.get(&Breach::NotPublished), breaches, "{most}");
+    }
+}
+
+#[test]
 fn what_is_published_and_true_passes() {
     let finding = judge(&readings(|_| Some(3.0), |_| Some(0.0)));
     assert_eq!(
