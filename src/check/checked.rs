@@ -46,6 +46,8 @@ pub enum Breach {
     AboveLimit,
     /// Published for longer than may be though it was false.
     FalselyPublished,
+    /// Two members that acknowledged writes at one time.
+    TwoWriters,
 }
 
 impl fmt::Display for Breach {
@@ -69,6 +71,7 @@ impl fmt::Display for Breach {
             Self::Forbidden => "there and must not be",
             Self::AboveLimit => "above the limit",
             Self::FalselyPublished => "published though false",
+            Self::TwoWriters => "with two writers at once",
         })
     }
 }

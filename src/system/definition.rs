@@ -47,6 +47,9 @@ pub struct SystemDefinition {
     /// Work that may pile up and must be worked off before recovery is over.
     #[serde(default)]
     pub backlogs: Vec<Backlog>,
+    /// Writes of nightmail's own to every member of a group while the load lasts, by the group's name: who is writable?
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heartbeats: BTreeMap<String, HeartbeatDefinition>,
     /// Complete lists read after the load has ended and backlogs have drained: the evidence of the checkers.
     #[serde(default)]
     pub final_reads: BTreeMap<String, FinalRead>,
@@ -388,6 +391,27 @@ pub struct Backlog {
 
 fn default_drain() -> DurationMs {
     DurationMs(10_000)
+}
+
+/// How often every member of a group with roles is written to, whatever its role. The primary must let the roles' `user`
+/// make the schema `nightmail`, whose table `heartbeats` they go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HeartbeatDefinition {
+    /// Time between two writes to a member. A member that is slow to answer is written to less often: one after the other.
+    #[serde(default = "default_heartbeat")]
+    pub every: DurationMs,
+    /// How long a write may take, connecting included, until it counts as without an answer.
+    #[serde(default = "default_heartbeat_timeout")]
+    pub timeout: DurationMs,
+}
+
+fn default_heartbeat() -> DurationMs {
+    DurationMs(50)
+}
+
+fn default_heartbeat_timeout() -> DurationMs {
+    DurationMs(1_000)
 }
 
 /// A complete list read at the end.

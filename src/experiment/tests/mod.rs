@@ -405,3 +405,19 @@ fn schemas_name_every_key() {
     let replica = &system["$defs"]["RequestTemplate"]["properties"]["replica"];
     assert_eq!(replica["type"], serde_json::json!(["integer", "string"]));
 }
+
+#[test]
+fn heartbeats_are_saved_where_there_are_any() {
+    let system = SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/databases.yaml")).unwrap();
+    let json = serde_json::to_value(&system.definition).unwrap();
+    assert_eq!(
+        json["heartbeats"],
+        serde_json::json!({"db": {"every": "20ms", "timeout": "1s"}})
+    );
+    assert_eq!(json["invariants"]["one-primary"]["one-writer"]["group"], "db");
+    let read: crate::system::definition::SystemDefinition = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), json);
+    // Plans saved before know nothing of them.
+    let plan = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    assert!(!serde_json::to_string(&plan.system).unwrap().contains("heartbeats"));
+}

@@ -1,0 +1,79 @@
+//! The members of a group with roles, and which of them has a role now.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_postgres::Config;
+
+use super::WorkloadError;
+use super::session::Session;
+use crate::plan::Role;
+use crate::system::definition::Roles;
+use crate::system::postgres;
+
+/// How long a member may take to say which role it has.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A member of a group, and how to reach it.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    /// As in the history: service and number.
+    pub(super) name: String,
+    pub(super) config: Config,
+}
+
+/// Every replica of these services, which are where `addresses` says.
+pub(super) fn members<'a>(
+    services: &[String],
+    roles: &Roles,
+    addresses: impl Fn(&str) -> Option<&'a [Ipv4Addr]>,
+) -> Result<Vec<Member>, WorkloadError> {
+    let mut members = Vec::new();
+    for service in services {
+        let known = addresses(service).filter(|known| !known.is_empty());
+        let known = known.ok_or_else(|| WorkloadError::NoAddress {
+            service: service.clone(),
+        })?;
+        members.extend(known.iter().zip(1..).map(|(address, number)| Member {
+            name: format!("{service}-{number}"),
+            config: postgres::config(roles, *address),
+        }));
+    }
+    Ok(members)
+}
+
+/// The one member that is not in recovery, or the first that is. The error tells what each said.
+pub(super) async fn with_role(members: &[Member], role: Role) -> Result<(&Member, Session), String> {
+    let asked = join_all(members.iter().map(|member| async move {
+        let asked = async {
+            let session = Session::open(&member.config).await?;
+            Ok((session.is_in_recovery().await?, session))
+        };
+        let answer = tokio::time::timeout(ANSWER, asked).await;
+        answer.unwrap_or_else(|_| Err(format!("nothing within {} s", ANSWER.as_secs())))
+    }));
+    let (mut primaries, mut standbys, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for (member, answer) in members.iter().zip(asked.await) {
+        match answer {
+            Ok((true, session)) => {
+                told.push(format!("{} is a standby", member.name));
+                standbys.push((member, session));
+            }
+            Ok((false, session)) => {
+                told.push(format!("{} is a primary", member.name));
+                primaries.push((member, session));
+            }
+            Err(reason) => told.push(format!("{} did not answer ({reason})", member.name)),
+        }
+    }
+    let told = told.join("; ");
+    match role {
+        Role::Primary if primaries.len() > 1 => Err(format!("there is more than one primary: {told}")),
+        Role::Primary => primaries.pop().ok_or_else(|| format!("there is no primary: {told}")),
+        Role::Standby => standbys
+            .into_iter()
+            .next()
+            .ok_or_else(|| format!("there is no standby: {told}")),
+    }
+}
