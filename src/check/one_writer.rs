@@ -12,8 +12,8 @@
 //! last of the other began. That lasted at least from the later one of the two ends to the earlier one of the two begins,
 //! or for an instant where a row of one lies within the other member's row.
 //!
-//! Invalid if any two members were. No acknowledged heartbeat at all, or none that was begun after the last fault was healed:
-//! inconclusive. That a second writer was there for less than the time between two heartbeats may go unseen. O(n log n).
+//! Invalid if any two members were. No acknowledged heartbeat at all, none that was begun after the last fault was healed, or
+//! a member that never answered one, be it with a refusal: inconclusive. That a second writer was there for less than the time between two heartbeats may go unseen. O(n log n).
 //!
 //! The detail tells who took over from whom and for how long nobody wrote, and how many acknowledged heartbeats are not in
 //! the table of the member that is primary at the end. They are customers' writes in miniature, but no customer's: losing
@@ -58,6 +58,7 @@ impl Checker for OneWriter {
         let acknowledged: Vec<&Heartbeat<'_>> =
             all.iter().filter(|beat| beat.outcome == Outcome::Ok).copied().collect();
         self.doubt_unseen(evidence, &acknowledged, &mut checked);
+        doubt_silent(&all, &mut checked);
         let mut parts = vec![counted(all.len(), &acknowledged)];
         parts.extend(told(&takeovers));
         if !acknowledged.is_empty() {
@@ -111,6 +112,19 @@ impl OneWriter {
             .div_ceil(1_000);
         let (count, member) = (lost.len(), &oldest.member);
         format!("{count} of them lost, the oldest acknowledged {age_ms} ms before the last write of {member}")
+    }
+}
+
+/// Of a member that never answered nothing is known: perhaps it could not be reached, and others could.
+fn doubt_silent(all: &[&Heartbeat<'_>], checked: &mut Checked) {
+    let mut answered: BTreeMap<&str, bool> = BTreeMap::new();
+    for beat in all {
+        *answered.entry(&beat.member).or_default() |= beat.outcome != Outcome::Info;
+    }
+    for (member, _) in answered.into_iter().filter(|(_, answered)| !answered) {
+        let last = all.iter().rev().find(|beat| beat.member == member);
+        let error = last.and_then(|beat| beat.error.as_deref()).unwrap_or("no answer");
+        checked.doubt(|| format!("{member} never answered a heartbeat ({error}), so nothing is known of it"));
     }
 }
 

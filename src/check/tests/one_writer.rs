@@ -189,6 +189,25 @@ fn without_an_acknowledgement_there_is_doubt() {
 }
 
 #[test]
+fn of_a_member_that_never_answers_nothing_is_known() {
+    let once = |refused_at_ms| {
+        let refused_once = beats(move |member, at_ms| match member {
+            OLD => Outcome::Ok,
+            _ if at_ms == refused_at_ms => Outcome::Fail,
+            _ => Outcome::Info,
+        });
+        judge_at(&refused_once, None)
+    };
+    assert_eq!(once(3_000).verdict, Judgement::Pass);
+    let never = once(1_000_000);
+    assert_eq!(never.verdict, Judgement::Inconclusive, "{never:?}");
+    assert_eq!(
+        never.evidence,
+        ["db-b-1 never answered a heartbeat (not acknowledged), so nothing is known of it"]
+    );
+}
+
+#[test]
 fn without_one_after_the_last_heal_there_is_doubt() {
     let saved = failover(10_000, 20_000);
     let finding = judge_at(&saved, Some(9_950_000));
