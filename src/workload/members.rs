@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 use tokio_postgres::Config;
 
 use super::WorkloadError;
@@ -13,7 +14,7 @@ use crate::system::definition::Roles;
 use crate::system::postgres;
 
 /// How long a member may take to say which role it has.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// A member of a group, and how to reach it.
 #[derive(Debug, Clone)]
@@ -43,28 +44,23 @@ pub(super) fn members<'a>(
     Ok(members)
 }
 
-/// The one member that is not in recovery, or the first that is. The error tells what each said.
-pub(super) async fn with_role(members: &[Member], role: Role) -> Result<(&Member, Session), String> {
-    let asked = join_all(members.iter().map(|member| async move {
-        let asked = async {
-            let session = Session::open(&member.config).await?;
-            Ok((session.is_in_recovery().await?, session))
-        };
-        let answer = tokio::time::timeout(ANSWER, asked).await;
-        answer.unwrap_or_else(|_| Err(format!("nothing within {} s", ANSWER.as_secs())))
-    }));
+/// The one member that is not in recovery, or the first that is. Once one with the role has answered, the others have
+/// `grace` to answer, too: one that hangs must not hold up what is asked of another. The error tells what each said.
+pub(super) async fn with_role(members: &[Member], role: Role, grace: Duration) -> Result<(&Member, Session), String> {
     let (mut primaries, mut standbys, mut told) = (Vec::new(), Vec::new(), Vec::new());
-    for (member, answer) in members.iter().zip(asked.await) {
+    let answers = answers(members, role, grace).await;
+    for (member, answer) in members.iter().zip(answers) {
         match answer {
-            Ok((true, session)) => {
+            Some(Ok((true, session))) => {
                 told.push(format!("{} is a standby", member.name));
                 standbys.push((member, session));
             }
-            Ok((false, session)) => {
+            Some(Ok((false, session))) => {
                 told.push(format!("{} is a primary", member.name));
                 primaries.push((member, session));
             }
-            Err(reason) => told.push(format!("{} did not answer ({reason})", member.name)),
+            Some(Err(reason)) => told.push(format!("{} did not answer ({reason})", member.name)),
+            None => told.push(format!("{} did not answer", member.name)),
         }
     }
     let told = told.join("; ");
@@ -76,4 +72,29 @@ pub(super) async fn with_role(members: &[Member], role: Role) -> Result<(&Member
             .next()
             .ok_or_else(|| format!("there is no standby: {told}")),
     }
+}
+
+/// Whether a member is in recovery, and the session that told it.
+type Answer = Result<(bool, Session), String>;
+
+/// What each member says in its time.
+async fn answers(members: &[Member], role: Role, grace: Duration) -> Vec<Option<Answer>> {
+    let mut answers: Vec<Option<Answer>> = members.iter().map(|_| None).collect();
+    let asked = members.iter().enumerate().map(|(place, member)| async move {
+        let answer = async {
+            let session = Session::open(&member.config).await?;
+            Ok((session.is_in_recovery().await?, session))
+        };
+        (place, answer.await)
+    });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    let mut deadline = Instant::now() + ANSWER;
+    while let Ok(Some((place, answer))) = tokio::time::timeout_at(deadline, asked.next()).await {
+        let is_found = matches!(&answer, Ok((in_recovery, _)) if *in_recovery == (role == Role::Standby));
+        if is_found {
+            deadline = deadline.min(Instant::now() + grace);
+        }
+        answers[place] = Some(answer);
+    }
+    answers
 }

@@ -23,9 +23,11 @@ mod mistake;
 mod operation;
 mod progress;
 pub mod reads;
+mod rows;
 mod schedule;
 mod session;
 pub mod setup;
+mod sql;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! A connection to a PostgreSQL server, for heartbeats and queries.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use tokio::task::JoinSet;
 use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::system::postgres::in_full;
@@ -18,6 +22,20 @@ pub(super) enum Answer {
     OnlyReads(String),
     /// Something else was said, or nothing.
     Failed(String),
+}
+
+/// A column of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) kind: Type,
+}
+
+/// What a statement gave: its columns, and rows with a value for each, absent where it is NULL.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Vec<Option<String>>>,
 }
 
 /// A connection. Nothing here bounds its time; the caller does. Dropping it closes the socket, whatever is under way.
@@ -90,6 +108,44 @@ impl Session {
             columns.collect()
         };
         Ok(rows.map(text).collect())
+    }
+
+    /// What one statement gives in a transaction that only reads, each value as text; one row more than `rows_max` at most,
+    /// so that whoever asks sees that there are more. The session is of no further use.
+    pub(super) async fn select(&self, sql: &str, limit: Duration, rows_max: usize) -> Result<Rows, String> {
+        let limit_ms = limit.as_millis();
+        let begin = format!("begin read only; set local statement_timeout = {limit_ms}");
+        self.execute(&begin).await.map_err(|error| in_full(&error))?;
+        // One statement alone can be prepared, so that none can end the transaction and go on. And rows have no types.
+        let prepared = self.client.prepare(sql).await.map_err(|error| in_full(&error))?;
+        if !prepared.params().is_empty() {
+            return Err("the query has parameters (`$1`), and there is nothing to fill them in".to_owned());
+        }
+        if prepared.columns().is_empty() {
+            return Err("the query gives no rows: it must be a SELECT".to_owned());
+        }
+        let columns = prepared.columns().iter().map(|column| Column {
+            name: column.name().to_owned(),
+            kind: column.type_().clone(),
+        });
+        let columns: Vec<Column> = columns.collect();
+        let messages = self
+            .client
+            .simple_query_raw(sql)
+            .await
+            .map_err(|error| in_full(&error))?;
+        let mut messages = pin!(messages);
+        let mut rows = Vec::new();
+        while rows.len() <= rows_max {
+            match messages.try_next().await.map_err(|error| in_full(&error))? {
+                Some(SimpleQueryMessage::Row(row)) => {
+                    rows.push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(Rows { columns, rows })
     }
 
     /// Whether it follows another server. It may be that it is a primary and accepts no writes all the same.

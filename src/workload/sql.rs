@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::Problem;
 use super::members::{Member, members, with_role};
-use super::session::{Column, Session};
+use super::session::{Column, Rows, Session};
 use crate::history;
 use crate::plan::Role;
 use crate::system::definition::{Roles, SqlQuery, SqlRole, SystemDefinition};
@@ -21,6 +21,9 @@ pub(super) const ROWS_MAX: usize = 1_000_000;
 
 /// Name of the column that identifies a row.
 pub(super) const ELEMENT: &str = "element";
+
+/// How long the other members may take to say that they have the role, too.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A query, compiled.
 #[derive(Debug)]
@@ -32,14 +35,6 @@ pub(super) struct Query {
     text: String,
     /// The server's limit for the statement.
     timeout: Duration,
-}
-
-/// What a query gave.
-#[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) columns: Vec<Column>,
-    /// In the order of `columns`; absent is NULL.
-    pub(super) rows: Vec<Vec<Option<String>>>,
 }
 
 impl Query {
@@ -87,8 +82,13 @@ impl Query {
     pub(super) async fn number<'a>(&self, addresses: impl Fn(&str) -> Option<&'a [Ipv4Addr]>) -> Result<f64, String> {
         let Rows { columns, rows } = self.bounded(addresses, 1).await?;
         let ([column], [row]) = (&columns[..], &rows[..]) else {
-            let (rows, columns) = (rows.len(), columns.len());
-            return Err(format!("the query gives {rows} rows of {columns} columns, not one number"));
+            let rows = match rows.len() {
+                0 => "no row",
+                1 => "one row",
+                _ => "more than one row",
+            };
+            let columns = columns.len();
+            return Err(format!("the query gives {rows} of {columns} columns, not one number"));
         };
         let text = row.first().and_then(Option::as_deref);
         let text = text.ok_or_else(|| format!("the query's `{}` is NULL", column.name))?;
@@ -100,7 +100,7 @@ impl Query {
         })
     }
 
-    /// All rows, within the query's time and as much again for connecting. More than [`ROWS_MAX`] are an error.
+    /// All rows, within the query's time and as much again for connecting; but one more than [`ROWS_MAX`] at most.
     pub(super) async fn all<'a>(&self, addresses: impl Fn(&str) -> Option<&'a [Ipv4Addr]>) -> Result<Rows, String> {
         self.bounded(addresses, ROWS_MAX).await
     }
@@ -119,13 +119,12 @@ impl Query {
 
     async fn ask(&self, members: &[Member], rows_max: usize) -> Result<Rows, String> {
         let (member, session) = match (self.role, members) {
-            (Some(role), _) => with_role(members, role).await?,
+            (Some(role), _) => with_role(members, role, GRACE).await?,
             (None, [member]) => (member, Session::open(&member.config).await?),
             (None, _) => return Err(format!("{} has {} replicas, not one", self.services[0], members.len())),
         };
         let answer = session.select(&self.text, self.timeout, rows_max).await;
-        let (columns, rows) = answer.map_err(|reason| format!("{}: {reason}", member.name))?;
-        Ok(Rows { columns, rows })
+        answer.map_err(|reason| format!("{}: {reason}", member.name))
     }
 }
 

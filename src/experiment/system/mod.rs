@@ -15,6 +15,7 @@ mod heartbeats;
 mod operations;
 mod reads;
 mod replicas;
+mod sql;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]

@@ -93,6 +93,11 @@ impl Postgres {
         }
     }
 
+    /// From now on it takes connections and says nothing.
+    pub(crate) fn hang(&self) {
+        kill(self.pid(), Signal::SIGSTOP).unwrap();
+    }
+
     /// A connection of the test's own.
     pub(crate) async fn client(&self) -> Client {
         let config = super::config(&self.roles(), self.address);
@@ -156,6 +161,7 @@ impl Drop for Postgres {
         if matches!(self.child.try_wait(), Ok(None)) {
             // An immediate shutdown, which takes the other processes along.
             let _ = kill(self.pid(), Signal::SIGQUIT);
+            let _ = kill(self.pid(), Signal::SIGCONT);
             drop(self.child.wait());
         }
     }

@@ -13,7 +13,7 @@ use crate::system::definition::SystemDefinition;
 use crate::system::postgres::in_full;
 use crate::workload::WorkloadError;
 use crate::workload::client::Addresses;
-use crate::workload::members::with_role;
+use crate::workload::members::{ANSWER, with_role};
 
 /// A system that has just become ready may still have no primary for a while; after this long it is no hiccup.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(super) async fn set_up_patiently(
 ) -> Result<(), WorkloadError> {
     for beaten in groups(system, addresses)? {
         let made = patiently(Instant::now() + patience, async || {
-            let (_, session) = with_role(&beaten.members, Role::Primary).await?;
+            let (_, session) = with_role(&beaten.members, Role::Primary, ANSWER).await?;
             session.execute(TABLE).await.map_err(|error| in_full(&error))
         });
         made.await.map_err(|reason| WorkloadError::Heartbeats {
@@ -80,7 +80,7 @@ pub async fn read(
 
 /// Member and number of each row.
 async fn rows(beaten: &Beaten<'_>, run: &str) -> Result<Vec<Vec<String>>, String> {
-    let (member, session) = with_role(&beaten.members, Role::Primary).await?;
+    let (member, session) = with_role(&beaten.members, Role::Primary, ANSWER).await?;
     let sql = format!(
         "select member, number from nightmail.heartbeats where run = {}",
         quoted(run)
