@@ -48,6 +48,8 @@ pub enum Breach {
     FalselyPublished,
     /// True for longer than it may be without being published.
     NotPublished,
+    /// Two members that acknowledged writes at one time.
+    TwoWriters,
 }
 
 impl fmt::Display for Breach {
@@ -72,6 +74,7 @@ impl fmt::Display for Breach {
             Self::AboveLimit => "above the limit",
             Self::NotPublished => "true for too long and not published",
             Self::FalselyPublished => "published though false",
+            Self::TwoWriters => "with two writers at once",
         })
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::index::Index;
 use crate::history::load::{FinalList, History};
-use crate::history::{Item, Op, Outcome, Sample};
+use crate::history::{Heartbeat, Item, Op, Outcome, Sample};
 use crate::system::definition::MetricDefinition;
 
 /// A history whose keys and elements are numbered.
@@ -25,6 +25,8 @@ pub struct Evidence<'h> {
     elements: BTreeMap<&'h str, Vec<u32>>,
     /// The gauges that the system has, if that is known.
     metrics: Option<&'h BTreeMap<String, MetricDefinition>>,
+    /// When the last fault was healed, if all were.
+    last_heal_us: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,6 +52,7 @@ impl<'h> Evidence<'h> {
             kinds: Vec::new(),
             elements: BTreeMap::new(),
             metrics: None,
+            last_heal_us: None,
         };
         let mut index = Index::with_capacity(history.ops.len());
         let places = 0..narrow(history.ops.len());
@@ -66,6 +69,12 @@ impl<'h> Evidence<'h> {
     /// Says which gauges the system has.
     pub fn with_metrics(mut self, metrics: &'h BTreeMap<String, MetricDefinition>) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Says when the last fault was healed.
+    pub fn with_last_heal(mut self, last_heal_us: Option<u64>) -> Self {
+        self.last_heal_us = last_heal_us;
         self
     }
 
@@ -157,6 +166,17 @@ impl<'h> Evidence<'h> {
             .samples
             .iter()
             .filter(move |sample| sample.metric == metric)
+    }
+
+    /// Every heartbeat of a group.
+    pub(super) fn heartbeats(&self, group: &str) -> Vec<&'h Heartbeat<'h>> {
+        let all = self.history.heartbeats.iter();
+        all.filter(|beat| beat.group == group).collect()
+    }
+
+    /// When the last fault was healed; none if there was no fault, or if one was not seen healed.
+    pub(super) fn last_heal_us(&self) -> Option<u64> {
+        self.last_heal_us
     }
 
     /// What is known of each number as a key of operations of these kinds; numbers beyond the end are no keys at all.

@@ -29,8 +29,10 @@ pub(super) struct Loss {
 
 impl<'p> Invariants<'p> {
     /// Runs every checker, on all cores: they share the evidence and nothing else.
-    pub(super) fn check(plan: &'p Plan, history: &History<'_>) -> Self {
-        let evidence = Evidence::gather(history).with_metrics(&plan.system.metrics);
+    pub(super) fn check(plan: &'p Plan, history: &History<'_>, last_heal_us: Option<u64>) -> Self {
+        let evidence = Evidence::gather(history)
+            .with_metrics(&plan.system.metrics)
+            .with_last_heal(last_heal_us);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();

@@ -19,10 +19,11 @@ use crate::verdict::{
 /// `events` holds at least everything up to the taking down of the system; a run whose events end sooner counts as one
 /// whose harness died.
 pub fn judge(plan: &Plan, history: &History<'_>, events: &[Entry]) -> Verdict {
-    // The checkers take most of the time, and need nothing of the rest.
+    let timeline = Timeline::new(plan, history, events);
+    let last_heal_us = timeline.last_heal_us();
+    // The checkers take most of the time, and need nothing more of the rest.
     std::thread::scope(|scope| {
-        let invariants = scope.spawn(|| Invariants::check(plan, history));
-        let timeline = Timeline::new(plan, history, events);
+        let invariants = scope.spawn(move || Invariants::check(plan, history, last_heal_us));
         let bench = Bench {
             plan,
             history,

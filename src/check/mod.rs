@@ -25,6 +25,7 @@ mod journals;
 mod judge;
 pub mod ledger;
 pub mod limit;
+pub mod one_writer;
 pub mod probe;
 pub mod published;
 pub mod recovery;
@@ -33,6 +34,7 @@ mod saved;
 mod support;
 mod timeline;
 mod windows;
+mod writers;
 
 pub use checked::{Breach, Checked, Lost};
 pub use evidence::Evidence;
@@ -77,6 +79,7 @@ checkers! {
     Absent(absent::Absent) = "absent",
     Limit(limit::Limit) = "limit",
     Published(published::Published) = "published",
+    OneWriter(one_writer::OneWriter) = "one-writer",
 }
 
 /// The behaviour of a checker.
@@ -102,6 +105,8 @@ pub struct Names<'a> {
     pub reads: Vec<(String, &'a str)>,
     /// Keys of `metrics`, likewise.
     pub metrics: Vec<(String, &'a str)>,
+    /// Keys of `heartbeats`, likewise.
+    pub heartbeats: Vec<(String, &'a str)>,
     /// Bounds, each in the unit of its metric.
     pub bounds: Vec<StatedBound<'a>>,
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::system::definition::Roles;
+use crate::system::postgres::{config, in_full};
 
 #[cfg(test)]
 pub(super) mod double;
@@ -17,18 +18,7 @@ pub(super) struct Server(Config);
 impl Server {
     /// The server at that address, asked as a group's `roles` say.
     pub(super) fn of(roles: &Roles, address: Ipv4Addr) -> Self {
-        let Roles::Postgres {
-            port,
-            user,
-            password,
-            database,
-        } = roles;
-        let mut config = Config::new();
-        config.host(address.to_string()).port(*port).user(user).dbname(database);
-        if let Some(password) = password {
-            config.password(password);
-        }
-        Self(config)
+        Self(config(roles, address))
     }
 
     /// A fresh connection.
@@ -82,13 +72,5 @@ impl Session {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         }))
-    }
-}
-
-/// The driver keeps what the server or the kernel said in the source of its errors.
-fn in_full(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::line::Cursor;
-use super::{Item, Op, Read, Record, Sample};
+use super::{Heartbeat, Item, Op, Read, Record, Sample};
 
 /// A saved history, as the checkers and the reports see it.
 #[derive(Debug, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub struct History<'a> {
     pub ops: Vec<Op<'a>>,
     /// Every gauge reading, in the order of time.
     pub samples: Vec<Sample<'a>>,
+    /// Every heartbeat, in the order in which they ended.
+    pub heartbeats: Vec<Heartbeat<'a>>,
     /// Every final read, by name.
     pub reads: BTreeMap<String, FinalList<'a>>,
     /// The number of a last line that was cut off, as a harness that is killed leaves it. Nothing of that line is here.
@@ -256,6 +258,7 @@ struct Pieces<'a> {
     names: Names<'a>,
     ops: Vec<Op<'a>>,
     samples: Vec<Sample<'a>>,
+    heartbeats: Vec<Heartbeat<'a>>,
     /// Few: looked through, the last one used first.
     lists: Vec<List<'a>>,
     last_list: usize,
@@ -273,6 +276,7 @@ impl<'a> Pieces<'a> {
             Record::Op(op) => self.ops.push(op),
             Record::Sample(sample) => self.samples.push(sample),
             Record::Item(item) => self.list(&item.read).items.push(item),
+            Record::Heartbeat(heartbeat) => self.heartbeats.push(heartbeat),
             Record::Read(read) => self.list(&read.read).ends.push(read),
         }
     }
@@ -295,6 +299,7 @@ impl<'a> Pieces<'a> {
     fn append(&mut self, mut later: Pieces<'a>) {
         append(&mut self.ops, &mut later.ops);
         append(&mut self.samples, &mut later.samples);
+        append(&mut self.heartbeats, &mut later.heartbeats);
         for mut list in later.lists {
             let known = self.list(&list.read);
             append(&mut known.items, &mut list.items);
@@ -310,6 +315,7 @@ impl<'a> Pieces<'a> {
         History {
             ops: self.ops,
             samples: self.samples,
+            heartbeats: self.heartbeats,
             reads: finished.collect(),
             truncated,
         }

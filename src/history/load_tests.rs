@@ -58,6 +58,27 @@ fn a_whole_history_is_read() {
 }
 
 #[test]
+fn heartbeats_are_a_kind_of_their_own() {
+    let beat =
+        r#"{"heartbeat":{"group":"database","member":"db-1","number":7,"sent_us":1,"done_us":2,"outcome":"ok"}}"#;
+    let text = format!("{}{beat}\n", text(&[op("a")]));
+    let history = History::parse(&text).unwrap();
+    assert_eq!((history.ops.len(), history.samples.len()), (1, 0));
+    assert_eq!(
+        history.heartbeats,
+        [Heartbeat {
+            group: "database".into(),
+            member: "db-1".into(),
+            number: 7,
+            sent_us: 1,
+            done_us: 2,
+            outcome: Outcome::Ok,
+            error: None,
+        }]
+    );
+}
+
+#[test]
 fn a_read_is_complete_only_with_its_end_and_its_count() {
     let problem = |records: &[Record<'_>]| {
         let text = text(records);
@@ -196,7 +217,19 @@ fn any_record() -> impl Strategy<Value = Record<'static>> {
             value: value.map(f64::round),
         })
     });
-    prop_oneof![4 => op, 3 => item, 1 => sample]
+    let heartbeat =
+        ("[a-z]{1,2}", any::<u64>(), proptest::option::of(any::<String>())).prop_map(|(member, number, error)| {
+            Record::Heartbeat(Heartbeat {
+                group: "database".into(),
+                member: member.into(),
+                number,
+                sent_us: number,
+                done_us: number,
+                outcome: if error.is_some() { Outcome::Info } else { Outcome::Ok },
+                error: error.map(Cow::Owned),
+            })
+        });
+    prop_oneof![4 => op, 3 => item, 1 => sample, 1 => heartbeat]
 }
 
 /// The slow and obvious reader.

@@ -1,4 +1,4 @@
-//! The history: every operation, gauge reading and final read of a run, on disk before it is judged.
+//! The history: every operation, gauge reading, heartbeat and final read of a run, on disk before it is judged.
 //!
 //! `history.jsonl` holds one [`Record`] a line. Times are microseconds since the run's epoch, the instant the load
 //! started (`at_us` of [`crate::event::Entry`] counts from the same epoch). `record` writes; `load` reads, with `line` as
@@ -44,6 +44,8 @@ pub enum Record<'a> {
     Item(Item<'a>),
     /// The end of a final read: without it the read is incomplete and its checkers are inconclusive.
     Read(Read<'a>),
+    /// A heartbeat: a write of the harness's own to one member of a group.
+    Heartbeat(Heartbeat<'a>),
 }
 
 /// A logical operation with all its attempts. Its `key` is its idempotency key, unique in the run.
@@ -141,4 +143,35 @@ pub struct Read<'a> {
     /// Why it could not be completed.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
+}
+
+/// A heartbeat, written when it ended. Those of a member are written one after the other on one connection, which only an
+/// acknowledgement or a refusal leaves open: after any other end the next heartbeat is written on a fresh one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat<'a> {
+    /// The group, a key of `system.groups`.
+    #[serde(borrow)]
+    pub group: Cow<'a, str>,
+    /// The member: service and number of the replica, as everywhere (`database-1-1`).
+    #[serde(borrow)]
+    pub member: Cow<'a, str>,
+    /// The number of the write among those to this member, from 1.
+    pub number: u64,
+    /// When it was begun; on a fresh connection, before connecting.
+    pub sent_us: u64,
+    /// When it ended.
+    pub done_us: u64,
+    /// `ok`: acknowledged. `fail`: refused, since the member only reads. `info`: everything else, such as no answer.
+    pub outcome: Outcome,
+    /// Why it was not acknowledged.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'a, str>>,
+}
+
+impl Heartbeat<'_> {
+    /// The final read that lists the heartbeats of a group in the table of the member that is primary at the end, as
+    /// `<member>/<number>`. No final read of a system may have this name.
+    pub fn read_of(group: &str) -> String {
+        format!("heartbeats of {group}")
+    }
 }

@@ -24,6 +24,7 @@ use crate::history::record::Recorder;
 use crate::plan::{Plan, ReplicaId, Target};
 use crate::system::engine::{Disk, Engine, EngineError, RunningSystem, SystemRequest};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Verdict};
+use crate::workload::heartbeat::{self, Heartbeats};
 use crate::workload::{self, Load, LoadRequest};
 
 pub mod folder;
@@ -133,10 +134,19 @@ async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
     let epoch = Instant::now();
     scene.events.set_epoch(epoch);
     let load = start_load(scene, &addresses, epoch, &recorder)?;
+    let run_id = scene.folder.run_id();
+    let heartbeats = Heartbeats::start(definition, &addresses, run_id, epoch, &recorder).map_err(broken)?;
     let driven = drive(scene, &load, &recorder, &system).await;
     // From here on the load must be ended and recorded, even if a signal or a failure cut it short.
     let grace = if driven.is_ok() { GRACE } else { Duration::ZERO };
-    let summary = load.finish(grace).await.map_err(broken)?;
+    let stop_heartbeats = async {
+        // Those of a run that is given up are given up with it.
+        if driven.is_ok() {
+            heartbeats.stop().await;
+        }
+    };
+    let (finished, ()) = tokio::join!(load.finish(grace), stop_heartbeats);
+    let summary = finished.map_err(broken)?;
     scene.events.emit(Event::LoadEnded(summary)).map_err(broken)?;
     driven?;
     scene.phase(Phase::Drain, None)?;
@@ -146,6 +156,8 @@ async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
     scene.phase(Phase::Reads, None)?;
     let reads = workload::reads::run(definition, &addresses, epoch, &recorder, READ_PATIENCE);
     scene.interrupt.race(reads).await?.map_err(broken)?;
+    let beaten = heartbeat::read(definition, &addresses, run_id, epoch, &recorder, READ_PATIENCE);
+    scene.interrupt.race(beaten).await?.map_err(broken)?;
     recorder.flush().await.map_err(broken)?;
     recorder.problem().map_or(Ok(()), |problem| {
         Err(broken(format!("the history could not be written: {problem}")))
@@ -277,7 +289,9 @@ fn addresses(system: &dyn RunningSystem) -> workload::Addresses {
 
 async fn set_up(scene: &Scene<'_>, addresses: &workload::Addresses) -> Result<(), Stop> {
     let requests = workload::setup::run(&scene.plan.system, addresses);
-    scene.interrupt.race(requests).await?.map_err(broken)
+    scene.interrupt.race(requests).await?.map_err(broken)?;
+    let table = heartbeat::set_up(&scene.plan.system, addresses);
+    scene.interrupt.race(table).await?.map_err(broken)
 }
 
 fn start_load(

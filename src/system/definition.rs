@@ -47,6 +47,9 @@ pub struct SystemDefinition {
     /// Work that may pile up and must be worked off before recovery is over.
     #[serde(default)]
     pub backlogs: Vec<Backlog>,
+    /// Writes of nightmail's own to every member of a group while the load lasts, by the group's name: who is writable?
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heartbeats: BTreeMap<String, HeartbeatDefinition>,
     /// Complete lists read after the load has ended and backlogs have drained: the evidence of the checkers.
     #[serde(default)]
     pub final_reads: BTreeMap<String, FinalRead>,
@@ -330,9 +333,15 @@ pub struct MetricDefinition {
     #[serde(default)]
     pub title: String,
     /// The request; `{{ key }}` is not available.
-    pub request: RequestTemplate,
-    /// A CEL expression over `status`, `headers` and `body` that gives a number. For `unit: ms`, milliseconds.
-    pub value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestTemplate>,
+    /// In place of `request`: a query that gives one number, in one row of one column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlQuery>,
+    /// A CEL expression over `status`, `headers` and `body` that gives a number. For `unit: ms`, milliseconds. With `sql`
+    /// an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// Read every replica of the service at once, and take this of what they say. A replica that cannot be read makes the
     /// reading a gap. Without it one replica is read, the next each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,6 +356,35 @@ pub struct MetricDefinition {
 
 fn default_interval() -> DurationMs {
     DurationMs(250)
+}
+
+/// A query to a member of a group with roles, in a transaction that only reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SqlQuery {
+    /// The group.
+    pub group: String,
+    /// Which of its members is asked; found out anew each time.
+    #[serde(default)]
+    pub role: SqlRole,
+    /// One statement that gives rows.
+    pub query: String,
+    /// How long the server may take for it.
+    #[serde(default = "default_timeout")]
+    pub timeout: DurationMs,
+}
+
+/// Which member of a group is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SqlRole {
+    /// The one that is not in recovery. Where there are two, nobody is asked.
+    #[default]
+    Primary,
+    /// The first that is in recovery.
+    Standby,
+    /// This one, whatever its role: a Compose service of one replica.
+    Member(String),
 }
 
 /// One reading from those of several replicas.
@@ -390,14 +428,41 @@ fn default_drain() -> DurationMs {
     DurationMs(10_000)
 }
 
+/// How often every member of a group with roles is written to, whatever its role. The primary must let the roles' `user`
+/// make the schema `nightmail`, whose table `heartbeats` they go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HeartbeatDefinition {
+    /// Time between two writes to a member. A member that is slow to answer is written to less often: one after the other.
+    #[serde(default = "default_heartbeat")]
+    pub every: DurationMs,
+    /// How long a write may take, connecting included, until it counts as without an answer.
+    #[serde(default = "default_heartbeat_timeout")]
+    pub timeout: DurationMs,
+}
+
+fn default_heartbeat() -> DurationMs {
+    DurationMs(50)
+}
+
+fn default_heartbeat_timeout() -> DurationMs {
+    DurationMs(1_000)
+}
+
 /// A complete list read at the end.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FinalRead {
     /// The request; `{{ cursor }}` is the empty string for the first page, then what `next` gave.
-    pub request: RequestTemplate,
-    /// How an answer becomes items.
-    pub items: Items,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestTemplate>,
+    /// In place of `request`: a query whose rows are the items. The column `element` identifies one, the others are its
+    /// fields: whole numbers and booleans as such, everything else as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlQuery>,
+    /// How an answer becomes items. With `sql` an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Items>,
     /// Read the list of each replica of the service, to its own end, and join them; every item gets the field `replica`,
     /// the number of the replica that gave it. If one cannot be read, the read is incomplete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -13,6 +13,7 @@ pub mod image;
 pub mod kept;
 pub mod local;
 pub(crate) mod owner;
+pub mod postgres;
 mod process_stat;
 pub mod start;
 mod subnet;

@@ -166,6 +166,11 @@ impl Client {
         Ok(Turn { addresses })
     }
 
+    /// Where the replicas of a service are, in the order of their numbers; none if it is not known.
+    pub(super) fn addresses(&self, service: &str) -> Option<&[Ipv4Addr]> {
+        self.shared.services.get(service).map(|service| &service.addresses[..])
+    }
+
     /// The numbers of a service's replicas.
     pub fn numbers(&self, service: &str) -> RangeInclusive<u32> {
         let found = self.shared.services.get(service);

@@ -40,13 +40,13 @@ pub async fn run(
     let mut gauges = Vec::with_capacity(system.backlogs.len());
     for position in 0..system.backlogs.len() {
         let gauge = compile(system, position).map_err(WorkloadError::Definition)?;
-        client.require(gauge.service())?;
+        gauge.require(&client)?;
         gauges.push(gauge);
     }
     let drains = gauges.iter().zip(&system.backlogs).map(|(gauge, backlog)| {
         let client = &client;
         async move {
-            let drained = drain(gauge, backlog, client, epoch, recorder).await;
+            let drained = drain(gauge, backlog, client, (epoch, recorder, events)).await;
             events.emit(Event::Drained {
                 metric: drained.metric.clone(),
                 drained: drained.drained,
@@ -63,7 +63,7 @@ pub async fn run(
 pub(super) fn compile(system: &SystemDefinition, position: usize) -> Result<Gauge, Problem> {
     let name = &system.backlogs[position].metric;
     match system.metrics.get(name) {
-        Some(definition) => Gauge::compile(name, definition),
+        Some(definition) => Gauge::compile(name, definition, system),
         None => {
             let known: Vec<_> = system.metrics.keys().map(|known| format!("`{known}`")).collect();
             Err(Problem::new(
@@ -74,13 +74,18 @@ pub(super) fn compile(system: &SystemDefinition, position: usize) -> Result<Gaug
     }
 }
 
-async fn drain(gauge: &Gauge, backlog: &Backlog, client: &Client, epoch: Instant, recorder: &Recorder) -> Drained {
+async fn drain(
+    gauge: &Gauge,
+    backlog: &Backlog,
+    client: &Client,
+    (epoch, recorder, events): (Instant, &Recorder, &Events),
+) -> Drained {
     let started = Instant::now();
     let within = backlog.within.as_duration();
     let mut last = None;
     loop {
         let remaining = within.saturating_sub(started.elapsed());
-        let sample = gauge.sample(client, epoch, recorder);
+        let sample = gauge.sample(client, epoch, recorder, events);
         let reading = tokio::time::timeout(remaining, sample).await.unwrap_or_default();
         let took = started.elapsed();
         last = reading.or(last);

@@ -86,7 +86,7 @@ impl Generator {
                 let shared = self.shared.clone();
                 background.spawn(async move {
                     gauge
-                        .sample_forever(&shared.client, shared.epoch, &shared.recorder)
+                        .sample_forever(&shared.client, shared.epoch, &shared.recorder, &shared.events)
                         .await;
                 });
             }

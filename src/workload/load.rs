@@ -68,7 +68,7 @@ impl Load {
         let (operations, draws) = compile(request, &client)?;
         let gauges = gauge::compile(request.system)?;
         for gauge in &gauges {
-            client.require(gauge.service())?;
+            gauge.require(&client)?;
         }
         let shared = Arc::new(Shared {
             epoch: request.epoch,

@@ -1,7 +1,7 @@
 //! The workload: customers who arrive whether or not the system answers (an open loop), and what they see.
 //!
 //! [`Load`] makes the arrivals of a [`crate::plan::WorkloadPlan`] at their intended instants and records every one of
-//! them; it also samples the gauges. [`setup`] makes the requests before a load; [`drain`] and [`reads`] gather the
+//! them; it also samples the gauges. [`heartbeat`] writes to databases beside it. [`setup`] makes the requests before a load; [`drain`] and [`reads`] gather the
 //! evidence after it. What is sent and how answers are judged is data, in [`crate::system::definition`].
 //!
 //! The load runs on threads of its own, so that nothing else the harness does delays an arrival. Only `history` and
@@ -15,14 +15,19 @@ pub mod drain;
 pub mod expression;
 mod gauge;
 mod generator;
+pub mod heartbeat;
 mod limits;
 mod load;
+mod members;
 mod mistake;
 mod operation;
 mod progress;
 pub mod reads;
+mod rows;
 mod schedule;
+mod session;
 pub mod setup;
+mod sql;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -83,6 +88,14 @@ pub enum WorkloadError {
         /// Attempts made.
         attempts: u32,
         /// The last status and the beginning of the body, or what broke.
+        reason: String,
+    },
+    /// The table of a group's heartbeats could not be made.
+    #[error("the table for the heartbeats of `{group}` could not be made on its primary: {reason}")]
+    Heartbeats {
+        /// The group.
+        group: String,
+        /// What was found, or what the server said.
         reason: String,
     },
     /// The operating system allows too few open files.

@@ -12,15 +12,16 @@ use regex::Regex;
 
 use super::client::{Addresses, Client};
 use super::expression::Answer;
+use super::rows::RowsReader;
 use super::template::{Request, Variables};
 use super::values::plain;
 use super::{Problem, WorkloadError};
 use crate::history::record::Recorder;
 use crate::history::{self, Fields, Item, Read, Record};
-use crate::system::definition::{FinalRead, Items, SystemDefinition};
+use crate::system::definition::{FinalRead, Items, RequestTemplate, SystemDefinition};
 
 /// Between two attempts at a page.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Field of an item that says which replica gave it, where each is read.
 pub const REPLICA: &str = "replica";
@@ -48,8 +49,8 @@ pub async fn run(
     let client = Client::new(addresses);
     let mut readers = Vec::with_capacity(system.final_reads.len());
     for (name, definition) in &system.final_reads {
-        let reader = Reader::compile(name, definition).map_err(WorkloadError::Definition)?;
-        client.require(&reader.request.service)?;
+        let reader = Reader::compile(name, definition, system).map_err(WorkloadError::Definition)?;
+        reader.require(&client)?;
         readers.push(reader);
     }
     let reads = readers.iter().map(|reader| {
@@ -58,13 +59,13 @@ pub async fn run(
             let (items, result) = reader.read(client, recorder, Instant::now() + patience).await;
             let error = result.err();
             recorder.record(&Record::Read(Read {
-                read: Cow::Borrowed(&reader.name),
+                read: Cow::Borrowed(reader.name()),
                 at_us: epoch.elapsed().as_micros() as u64,
                 items,
                 error: error.as_deref().map(Cow::Borrowed),
             }));
             ReadOutcome {
-                read: reader.name.clone(),
+                read: reader.name().to_owned(),
                 items,
                 error,
             }
@@ -75,7 +76,51 @@ pub async fn run(
 
 /// A final read, compiled.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) enum Reader {
+    Pages(Box<Pages>),
+    Rows(RowsReader),
+}
+
+impl Reader {
+    /// Compiles the definition of the final read `name`.
+    pub(super) fn compile(name: &str, definition: &FinalRead, system: &SystemDefinition) -> Result<Self, Problem> {
+        match (&definition.request, &definition.sql) {
+            (Some(request), None) => Ok(Self::Pages(Box::new(Pages::compile(name, request, definition)?))),
+            (None, Some(sql)) => RowsReader::compile(name, sql, system).map(Self::Rows),
+            _ => {
+                let message = "a final read has either `request` or `sql`".to_owned();
+                Err(Problem::new(format!("final-reads.{name}"), message))
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Pages(pages) => &pages.name,
+            Self::Rows(rows) => &rows.name,
+        }
+    }
+
+    /// Whether it is known where to read.
+    fn require(&self, client: &Client) -> Result<(), WorkloadError> {
+        match self {
+            Self::Pages(pages) => client.require(&pages.request.service),
+            Self::Rows(rows) => rows.services().try_for_each(|service| client.require(service)),
+        }
+    }
+
+    /// Gives the number of items recorded, and whether they are all.
+    async fn read(&self, client: &Client, recorder: &Recorder, deadline: Instant) -> (u64, Result<(), String>) {
+        match self {
+            Self::Pages(pages) => pages.read(client, recorder, deadline).await,
+            Self::Rows(rows) => rows.read(client, recorder, deadline).await,
+        }
+    }
+}
+
+/// A final read by requests, page by page.
+#[derive(Debug)]
+pub(super) struct Pages {
     name: String,
     request: Request,
     items: Format,
@@ -106,15 +151,15 @@ struct PageItem {
     fields: Fields<'static>,
 }
 
-impl Reader {
-    /// Compiles the definition of the final read `name`.
-    pub(super) fn compile(name: &str, definition: &FinalRead) -> Result<Self, Problem> {
+impl Pages {
+    fn compile(name: &str, request: &RequestTemplate, definition: &FinalRead) -> Result<Self, Problem> {
         let at = format!("final-reads.{name}");
+        let items = definition.items.as_ref();
+        let items = items.ok_or_else(|| Problem::new(format!("{at}.items"), "a request needs `items`".to_owned()))?;
         Ok(Self {
             name: name.to_owned(),
-            request: Request::compile(&definition.request, &format!("{at}.request"), &["cursor".to_owned()])?,
-            items: Format::compile(&definition.items)
-                .map_err(|message| Problem::new(format!("{at}.items"), message))?,
+            request: Request::compile(request, &format!("{at}.request"), &["cursor".to_owned()])?,
+            items: Format::compile(items).map_err(|message| Problem::new(format!("{at}.items"), message))?,
             every_replica: definition.every_replica,
         })
     }

@@ -21,7 +21,7 @@ pub fn problems(system: &SystemDefinition, replicas: &ReplicaCounts) -> Vec<Prob
         problems.extend(Draws::compile(name, &definition.values, &system.pools, replicas, 0).err());
     }
     for (name, definition) in &system.metrics {
-        problems.extend(Gauge::compile(name, definition).err());
+        problems.extend(Gauge::compile(name, definition, system).err());
     }
     for position in 0..system.backlogs.len() {
         // What is wrong with a gauge itself has just been found.
@@ -30,7 +30,7 @@ pub fn problems(system: &SystemDefinition, replicas: &ReplicaCounts) -> Vec<Prob
         }
     }
     for (name, definition) in &system.final_reads {
-        problems.extend(Reader::compile(name, definition).err());
+        problems.extend(Reader::compile(name, definition, system).err());
     }
     problems
 }

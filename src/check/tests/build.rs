@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::event::{Entry, Event, LoadSummary, Phase};
 use crate::fault::Receipt;
 use crate::history::load::History;
-use crate::history::{Fields, Item, Op, Outcome, Read, Record, Sample, Value};
+use crate::history::{Fields, Heartbeat, Item, Op, Outcome, Read, Record, Sample, Value};
 use crate::plan::{
     Arrivals, Bound, Compare, ExperimentInfo, Gate, Measure, Plan, PlannedFault, Probe, RecoveryPlan, Schedule,
     Tolerance, Trigger, WorkloadPlan,
@@ -98,6 +98,21 @@ impl Saved {
             metric: metric.to_owned().into(),
             at_us,
             value,
+        }));
+        self
+    }
+
+    /// A heartbeat of `database` to a member.
+    pub fn beat(&mut self, member: &str, number: u64, times_us: [u64; 2], outcome: Outcome) -> &mut Self {
+        let [sent_us, done_us] = times_us;
+        self.records.push(Record::Heartbeat(Heartbeat {
+            group: "database".into(),
+            member: member.to_owned().into(),
+            number,
+            sent_us,
+            done_us,
+            outcome,
+            error: (outcome != Outcome::Ok).then(|| "not acknowledged".into()),
         }));
         self
     }

@@ -11,6 +11,7 @@ mod judgement;
 mod limit;
 mod model;
 mod naive;
+mod one_writer;
 mod probes;
 mod published;
 mod recoveries;

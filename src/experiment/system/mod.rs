@@ -11,9 +11,11 @@ use crate::system::definition::SystemDefinition;
 use crate::yaml::Document;
 use crate::yaml::place::Place;
 
+mod heartbeats;
 mod operations;
 mod reads;
 mod replicas;
+mod sql;
 
 /// A system definition that has been checked.
 #[derive(Debug, Clone)]
@@ -118,6 +120,7 @@ impl Checker<'_> {
         self.operations(&root);
         self.profiles(&root);
         self.reads(&root);
+        self.heartbeats(&root.key("heartbeats"));
         self.invariants(&root.key("invariants"));
         self.defects(&root.key("defects"));
         self.workload();
@@ -186,6 +189,10 @@ impl Checker<'_> {
             for (path, metric) in &names.metrics {
                 let known = self.definition.metrics.keys();
                 self.known(&place.below(path), "metric", metric, known);
+            }
+            for (path, group) in &names.heartbeats {
+                let known = self.definition.heartbeats.keys();
+                self.known(&place.below(path), "group with heartbeats", group, known);
             }
             self.bounds(&place, &names.bounds);
             for mistake in invariant.checker().mistakes() {

@@ -142,7 +142,10 @@ impl Checker<'_> {
             let place = Place::root().below(&problem.at);
             let diagnostic = self.document.at_value(&place, problem.message);
             let meant = place.find(&self.document.root).value.extent();
-            let is_known = |found: &Diagnostic| found.start().is_some_and(|start| meant.contains(&start));
+            let start = diagnostic.start();
+            let is_known = |found: &Diagnostic| {
+                found.start() == start || found.start().is_some_and(|start| meant.contains(&start))
+            };
             if !self.found.iter().any(is_known) {
                 self.found
                     .push(diagnostic.hint("templates are minijinja's: `{{ name }}`; a hyphen in a name becomes `_`"));

@@ -9,9 +9,14 @@ impl Checker<'_> {
         let definition = self.definition;
         for (name, metric) in &definition.metrics {
             let place = root.key("metrics").key(name);
-            self.request(&place.key("request"), &metric.request);
-            self.replica_of_metric(&place, metric);
-            self.expression(&place.key("value"), &metric.value);
+            if let Some(request) = &metric.request {
+                self.request(&place.key("request"), request);
+                self.replica_of_metric(&place, metric, request);
+            }
+            if let Some(value) = &metric.value {
+                self.expression(&place.key("value"), value);
+            }
+            self.source_of_metric(&place, metric);
             if metric.every.0 < 10 {
                 self.found.push(
                     self.document
@@ -43,9 +48,14 @@ impl Checker<'_> {
         }
         for (name, read) in &definition.final_reads {
             let place = root.key("final-reads").key(name);
-            self.request(&place.key("request"), &read.request);
-            self.replica_of_read(&place, read);
-            self.items(&place.key("items"), &read.items);
+            if let Some(request) = &read.request {
+                self.request(&place.key("request"), request);
+                self.replica_of_read(&place, read, request);
+            }
+            if let Some(items) = &read.items {
+                self.items(&place.key("items"), items);
+            }
+            self.source_of_read(&place, read);
         }
     }
 

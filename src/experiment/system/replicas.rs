@@ -40,34 +40,35 @@ impl Checker<'_> {
     }
 
     /// The replicas that a gauge is read of.
-    pub(super) fn replica_of_metric(&mut self, place: &Place, metric: &MetricDefinition) {
+    pub(super) fn replica_of_metric(&mut self, place: &Place, metric: &MetricDefinition, asked: &RequestTemplate) {
         let request = place.key("request");
         match metric.over_replicas {
-            Some(_) => self.each_or_one(&request, &metric.request, "over-replicas"),
-            None => self.replica(&request, &metric.request, |_| None),
+            Some(_) => self.each_or_one(&request, asked, "over-replicas"),
+            None => self.replica(&request, asked, |_| None),
         }
     }
 
     /// The replicas that a final read is made of; where it is each, their number has the field's name for itself.
-    pub(super) fn replica_of_read(&mut self, place: &Place, read: &FinalRead) {
+    pub(super) fn replica_of_read(&mut self, place: &Place, read: &FinalRead, asked: &RequestTemplate) {
         let request = place.key("request");
         if !read.every_replica {
-            return self.replica(&request, &read.request, |_| None);
+            return self.replica(&request, asked, |_| None);
         }
-        self.each_or_one(&request, &read.request, "every-replica");
+        self.each_or_one(&request, asked, "every-replica");
         let items = place.key("items");
         let taken = match &read.items {
-            Items::Json { fields, .. } => fields
+            Some(Items::Json { fields, .. }) => fields
                 .iter()
                 .position(|field| field == REPLICA)
                 .map(|index| items.key("json").key("fields").index(index)),
-            Items::Lines { matches } => {
+            Some(Items::Lines { matches }) => {
                 let regex = regex::Regex::new(matches).ok();
                 let mut groups = regex.iter().flat_map(|regex| regex.capture_names().flatten());
                 groups
                     .any(|group| group == REPLICA)
                     .then(|| items.key("lines").key("matches"))
             }
+            None => None,
         };
         if let Some(place) = taken {
             self.found.push(

@@ -405,3 +405,31 @@ fn schemas_name_every_key() {
     let replica = &system["$defs"]["RequestTemplate"]["properties"]["replica"];
     assert_eq!(replica["type"], serde_json::json!(["integer", "string"]));
 }
+
+#[test]
+fn heartbeats_and_queries_are_saved_where_there_are_any() {
+    let system = SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/databases.yaml")).unwrap();
+    let json = serde_json::to_value(&system.definition).unwrap();
+    assert_eq!(
+        json["heartbeats"],
+        serde_json::json!({"db": {"every": "20ms", "timeout": "1s"}})
+    );
+    assert_eq!(json["invariants"]["one-primary"]["one-writer"]["group"], "db");
+    let metrics = &json["metrics"];
+    assert_eq!(
+        metrics["orders"]["sql"],
+        serde_json::json!({
+            "group": "db", "role": "primary", "query": "select count(*) from orders", "timeout": "2s",
+        })
+    );
+    assert_eq!(metrics["replayed"]["sql"]["role"], "standby");
+    assert_eq!(metrics["of-one"]["sql"]["role"]["member"], "db-b");
+    assert!(metrics["orders"].get("request").is_none() && metrics["orders"].get("value").is_none());
+    assert!(json["final-reads"]["orders"].get("items").is_none());
+    let read: crate::system::definition::SystemDefinition = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), json);
+    // Plans saved before know nothing of them.
+    let plan = load(&good("everything.yaml"), &seeded(1)).unwrap();
+    let saved = serde_json::to_string(&plan.system).unwrap();
+    assert!(!saved.contains("heartbeats") && !saved.contains("\"sql\""));
+}

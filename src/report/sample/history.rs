@@ -76,6 +76,7 @@ pub(in crate::report) fn history() -> History<'static> {
     History {
         ops,
         samples,
+        heartbeats: Vec::new(),
         reads: BTreeMap::new(),
         truncated: None,
     }

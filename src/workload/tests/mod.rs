@@ -3,5 +3,6 @@
 mod evidence;
 mod load;
 mod outcomes;
+mod queries;
 mod replicas;
 mod stub;
