@@ -73,6 +73,28 @@ fn brief(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
     }
 }
 
+/// A fault ends when its time is over, and when whoever holds it is gone; then nothing of it is left.
+async fn ends_by_itself(
+    system: &Arc<dyn RunningSystem>,
+    service: &str,
+    fault: &dyn Fault,
+    because: &str,
+    mut is_over: impl AsyncFnMut() -> bool,
+) {
+    let id = format!("{service}-1");
+    let over = brief(system, 98);
+    confirmed(&fault.inject(&over).await.unwrap(), &[&id]);
+    until("its time is over", &mut is_over).await;
+    lapsed(&fault.heal(&over).await.unwrap(), &[&id], because);
+
+    let dies = context(system, 99);
+    confirmed(&fault.inject(&dies).await.unwrap(), &[&id]);
+    assert!(!is_over().await, "it lasts");
+    drop(dies);
+    until("it ends with its holder", &mut is_over).await;
+    none_left(system, service).await;
+}
+
 fn says(receipt: &Receipt, words: &str) {
     assert!(receipt.evidence.iter().any(|line| line.contains(words)), "{receipt:#?}");
 }
@@ -139,24 +161,8 @@ async fn a_locked_table_keeps_others_waiting_until_the_heal(engine: Under) {
     };
     unconfirmed(&missing.inject(&context(&system, 7)).await.unwrap(), "does not exist");
 
-    let over = brief(&system, 8);
-    confirmed(&whole.inject(&over).await.unwrap(), &["database-1-1"]);
-    until("its time is over", async || tried(&system, PRIMARY, READ).await.is_ok()).await;
-    lapsed(
-        &whole.heal(&over).await.unwrap(),
-        &["database-1-1"],
-        "gone before the heal",
-    );
-
-    let dies = context(&system, 9);
-    confirmed(&whole.inject(&dies).await.unwrap(), &["database-1-1"]);
-    assert_eq!(tried(&system, PRIMARY, READ).await, Err(LOCKED.to_owned()));
-    drop(dies);
-    until("it goes with its holder", async || {
-        tried(&system, PRIMARY, READ).await.is_ok()
-    })
-    .await;
-    none_left(&system, PRIMARY).await;
+    let is_over = async || tried(&system, PRIMARY, READ).await.is_ok();
+    ends_by_itself(&system, PRIMARY, &whole, "gone before the heal", is_over).await;
     down(&engine, &system, &request.run_id).await;
 }
 
@@ -192,18 +198,9 @@ async fn a_long_transaction_holds_its_snapshot_until_the_heal(engine: Under) {
         .await;
     unconfirmed(&none.unwrap(), "cannot use serializable mode in a hot standby");
 
-    let (fault, over) = (open(of(PRIMARY), Isolation::RepeatableRead), brief(&system, 4));
-    confirmed(&fault.inject(&over).await.unwrap(), &["database-1-1"]);
-    until("its time is over", async || {
-        query(&system, PRIMARY, snapshots).await == "0"
-    })
-    .await;
-    lapsed(
-        &fault.heal(&over).await.unwrap(),
-        &["database-1-1"],
-        "gone before the heal",
-    );
-    none_left(&system, PRIMARY).await;
+    let fault = open(of(PRIMARY), Isolation::RepeatableRead);
+    let is_over = async || query(&system, PRIMARY, snapshots).await == "0";
+    ends_by_itself(&system, PRIMARY, &fault, "gone before the heal", is_over).await;
     down(&engine, &system, &request.run_id).await;
 }
 
@@ -252,17 +249,8 @@ async fn connections_are_exhausted_until_the_heal(engine: Under) {
     unconfirmed(&again, "too many clients");
     confirmed(&all.heal(&third).await.unwrap(), &["database-1-1"]);
 
-    let over = brief(&system, 4);
-    confirmed(&all.inject(&over).await.unwrap(), &["database-1-1"]);
-    until("its time is over", async || connects("customer").await.is_ok()).await;
-    let healed = all.heal(&over).await.unwrap();
-    lapsed(&healed, &["database-1-1"], "gone before the heal");
-
-    let dies = context(&system, 5);
-    confirmed(&all.inject(&dies).await.unwrap(), &["database-1-1"]);
-    drop(dies);
-    until("they go with their holder", async || connects("customer").await.is_ok()).await;
-    none_left(&system, PRIMARY).await;
+    let is_over = async || connects("customer").await.is_ok();
+    ends_by_itself(&system, PRIMARY, &all, "gone before the heal", is_over).await;
     down(&engine, &system, &request.run_id).await;
 }
 
@@ -301,20 +289,8 @@ async fn a_standby_lags_until_the_heal(engine: Under) {
         "it was no standby",
     );
 
-    let over = brief(&system, 3);
-    confirmed(&lag.inject(&over).await.unwrap(), &["database-2-1"]);
-    until("its time is over", async || !paused().await).await;
-    lapsed(
-        &lag.heal(&over).await.unwrap(),
-        &["database-2-1"],
-        "before the heal it was not paused",
-    );
-
-    let dies = context(&system, 4);
-    confirmed(&lag.inject(&dies).await.unwrap(), &["database-2-1"]);
-    drop(dies);
-    until("it ends with its holder", async || !paused().await).await;
-    none_left(&system, STANDBY).await;
+    let is_over = async || !paused().await;
+    ends_by_itself(&system, STANDBY, &lag, "before the heal it was not paused", is_over).await;
 
     // A promotion ends the pause, too.
     let promoted = context(&system, 5);
@@ -365,17 +341,8 @@ async fn a_read_only_server_refuses_writes_until_the_heal(engine: Under) {
         "nothing was done to it",
     );
 
-    let over = brief(&system, 3);
-    confirmed(&fence.inject(&over).await.unwrap(), &["database-1-1"]);
-    until("its time is over", async || writes().await.is_ok()).await;
-    lapsed(&fence.heal(&over).await.unwrap(), &["database-1-1"], "before the heal");
-
-    let dies = context(&system, 4);
-    confirmed(&fence.inject(&dies).await.unwrap(), &["database-1-1"]);
-    assert_eq!(writes().await, Err(READ_ONLY.to_owned()));
-    drop(dies);
-    until("it ends with its holder", async || writes().await.is_ok()).await;
+    let is_over = async || writes().await.is_ok();
+    ends_by_itself(&system, PRIMARY, &fence, "before the heal", is_over).await;
     assert_eq!(query(&system, PRIMARY, set).await, "0");
-    none_left(&system, PRIMARY).await;
     down(&engine, &system, &request.run_id).await;
 }
