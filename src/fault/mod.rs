@@ -10,7 +10,8 @@
 //! 1. A new file `src/fault/<name>.rs`: a struct `<Name><T>` of the parameters with `map_targets`, and `impl Fault for
 //!    <Name><Target>`. [`kill`] is the shortest to learn from for a fault of processes, [`partition`] for one of packets
 //!    that the packet filter drops, [`packet_duplicate`] for one that network emulation makes; a fault of links declares
-//!    its parameters by `link_fault!` and implements `LinkFault` instead, as [`latency`] does.
+//!    its parameters by `link_fault!` and implements `LinkFault` instead, as [`latency`] does; [`long_transaction`] is the
+//!    shortest of those that act through sessions at a database.
 //! 2. One line in the list below, `<Name>(<name>::<Name>) = "<key>"`. It declares the module, the variant of
 //!    [`FaultSpec`], the key in files and the JSON Schema; validation, plan, run and reports need nothing else.
 //!
@@ -45,6 +46,7 @@ mod test_double;
 mod toxiproxy;
 mod trace;
 
+pub use postgres::table::TableName;
 pub use target::Acted;
 
 /// What the keys of the faults begin with that need the kernel's network emulation.
@@ -120,6 +122,11 @@ faults! {
     Promote(promote::Promote) = "promote",
     Clock(clock::Clock) = "clock",
     DiskFull(disk_full::DiskFull) = "disk-full",
+    Lock(lock::Lock) = "lock",
+    LongTransaction(long_transaction::LongTransaction) = "long-transaction",
+    ExhaustConnections(exhaust_connections::ExhaustConnections) = "exhaust-connections",
+    ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
+    ReadOnly(read_only::ReadOnly) = "read-only",
 }
 
 /// The behaviour of a fault.
@@ -191,6 +198,14 @@ pub enum Hold {
     Clock,
     /// Its disk at a path.
     Disk(String),
+    /// A table of its database.
+    Table(String),
+    /// The slots for connections to it.
+    Connections,
+    /// Whether it replays what it receives.
+    Replay,
+    /// Whether its transactions may write.
+    Writes,
 }
 
 impl Hold {
@@ -201,6 +216,10 @@ impl Hold {
             Self::Role => "one promotion at a time of each replica",
             Self::Clock => "one shift of the clock at a time on each replica",
             Self::Disk(_) => "one fault that fills a disk at a time on each replica",
+            Self::Table(_) => "one lock at a time on each table of a replica",
+            Self::Connections => "one fault that exhausts connections at a time on each replica",
+            Self::Writes => "one fault that makes transactions read-only at a time on each replica",
+            Self::Replay => "one fault that stops the replay at a time on each replica",
         }
     }
 }
@@ -258,6 +277,8 @@ pub struct Patience {
     pub ready: Duration,
     /// A standby has become a primary.
     pub promoted: Duration,
+    /// A database has granted a lock, or done what else it was asked for.
+    pub granted: Duration,
     /// A path is cut.
     pub cut: Duration,
     /// A path is open again.
@@ -271,6 +292,7 @@ impl Default for Patience {
             stopped: Duration::from_secs(60),
             ready: Duration::from_secs(30),
             promoted: Duration::from_secs(30),
+            granted: Duration::from_secs(5),
             cut: Duration::from_secs(1),
             open: Duration::from_secs(2),
         }

@@ -1,8 +1,15 @@
-//! Asking a PostgreSQL server: for its role, to take another, and whether it accepts writes. Nothing here bounds its time; the
-//! caller does.
+//! Asking a PostgreSQL server: for its role, to take another, whether it accepts writes, and whatever a fault of the database
+//! itself wants to know. A question is bounded by [`in_time`]; nothing else here bounds its time.
+//!
+//! A fault of the database lives in sessions of the harness. What of it ends with its session ends when the harness dies, and
+//! the server itself ends a session that is idle for longer than the fault's time-to-live.
 
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::system::definition::Roles;
@@ -10,6 +17,13 @@ use crate::system::postgres::{config, in_full};
 
 #[cfg(test)]
 pub(super) mod double;
+pub(super) mod each;
+pub(super) mod guard;
+pub(super) mod held;
+pub(super) mod table;
+
+/// How long one question may take, connecting included.
+pub(super) const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server, and who may ask it.
 #[derive(Debug, Clone)]
@@ -22,39 +36,51 @@ impl Server {
     }
 
     /// A fresh connection.
-    pub(super) async fn connect(&self) -> Result<Session, String> {
-        let (client, connection) = self.0.connect(NoTls).await.map_err(|error| in_full(&error))?;
+    pub(super) async fn connect(&self) -> Result<Session, Refused> {
+        Self::open(&self.0).await
+    }
+
+    /// A fresh connection that others see under that name, with these settings of its own: `-c name=value`.
+    pub(super) async fn connect_as(&self, application: &str, settings: &str) -> Result<Session, Refused> {
+        let mut config = self.0.clone();
+        config.application_name(application).options(settings);
+        Self::open(&config).await
+    }
+
+    async fn open(config: &Config) -> Result<Session, Refused> {
+        let (client, connection) = config.connect(NoTls).await.map_err(|error| Refused::of(&error))?;
         // It ends when the session is dropped. What breaks it is told to whoever asks on it.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Session { client })
     }
 }
 
-/// A connection.
+/// A connection. What it has not committed is undone when it is dropped.
+#[derive(Debug)]
 pub(super) struct Session {
     client: Client,
 }
 
 impl Session {
     /// Whether it follows another server, and accepts no writes.
-    pub(super) async fn is_in_recovery(&self) -> Result<bool, String> {
+    pub(super) async fn is_in_recovery(&self) -> Result<bool, Refused> {
         match self.ask("select pg_is_in_recovery()").await?.as_deref() {
             Some("t") => Ok(true),
             Some("f") => Ok(false),
-            other => Err(format!("pg_is_in_recovery() answered {other:?}")),
+            other => Err(Refused::because(format!("pg_is_in_recovery() answered {other:?}"))),
         }
     }
 
     /// Asks a standby to become a primary, and does not wait for that.
-    pub(super) async fn promote(&self) -> Result<(), String> {
+    pub(super) async fn promote(&self) -> Result<(), Refused> {
         match self.ask("select pg_promote(false)").await?.as_deref() {
             Some("t") => Ok(()),
-            other => Err(format!("pg_promote(false) answered {other:?}")),
+            other => Err(Refused::because(format!("pg_promote(false) answered {other:?}"))),
         }
     }
 
     /// Whether it accepts a transaction that writes: one begins, is given its number, and is rolled back. Nothing stays of it.
-    pub(super) async fn accepts_writes(&self) -> Result<(), String> {
+    pub(super) async fn accepts_writes(&self) -> Result<(), Refused> {
         let begun = async {
             self.ask("begin read write").await?;
             self.ask("select txid_current()").await
@@ -65,12 +91,83 @@ impl Session {
         begun.map(drop)
     }
 
-    /// The first column of the first row of an answer.
-    async fn ask(&self, sql: &str) -> Result<Option<String>, String> {
-        let answer = self.client.simple_query(sql).await.map_err(|error| in_full(&error))?;
-        Ok(answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        }))
+    /// The number by which others see it.
+    pub(super) async fn pid(&self) -> Result<i32, Refused> {
+        self.number("select pg_backend_pid()").await
     }
+
+    /// The first column of the first row of an answer.
+    pub(super) async fn ask(&self, sql: &str) -> Result<Option<String>, Refused> {
+        Ok(self.row(sql).await?.into_iter().next().flatten())
+    }
+
+    /// The first column of the first row, which must be a number.
+    pub(super) async fn number<N: std::str::FromStr>(&self, sql: &str) -> Result<N, Refused> {
+        let answer = self.ask(sql).await?;
+        let number = answer.as_deref().and_then(|answer| answer.parse().ok());
+        number.ok_or_else(|| Refused::because(format!("`{sql}` answered {answer:?}")))
+    }
+
+    /// The first row of an answer, empty if there is none.
+    pub(super) async fn row(&self, sql: &str) -> Result<Vec<Option<String>>, Refused> {
+        let answer = self.client.simple_query(sql).await;
+        let answer = answer.map_err(|error| Refused::of(&error))?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
+            _ => None,
+        });
+        Ok(row.unwrap_or_default())
+    }
+}
+
+/// Why a server would not, in its own words or the kernel's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The server's SQLSTATE, if it was the server.
+    pub(super) code: Option<String>,
+    reason: String,
+}
+
+impl Refused {
+    /// An answer that is none.
+    pub(super) fn because(reason: String) -> Self {
+        Self { code: None, reason }
+    }
+
+    fn of(error: &tokio_postgres::Error) -> Self {
+        Self {
+            code: error.code().map(|state| state.code().to_owned()),
+            reason: in_full(error),
+        }
+    }
+
+    /// Whether the server said so by that SQLSTATE.
+    pub(super) fn is(&self, state: &SqlState) -> bool {
+        self.code.as_deref() == Some(state.code())
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl From<Refused> for String {
+    fn from(refused: Refused) -> Self {
+        refused.reason
+    }
+}
+
+/// The answer, or that there was none in time.
+pub(super) async fn in_time<T>(asked: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+    match timeout(ASK_WITHIN, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Refused::because(format!("no answer within {} s", ASK_WITHIN.as_secs()))),
+    }
+}
+
+/// A time-out as the server's settings take it, which end at 24 days.
+pub(super) fn setting_ms(limit: Duration) -> i32 {
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
 }

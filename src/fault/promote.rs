@@ -10,21 +10,16 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::measured::{Measured, ms, nothing_to_heal, receipt};
-use super::postgres::Server;
+use super::postgres::each::{self, Member, PAUSE};
+use super::postgres::{Refused, Server, in_time};
 use super::process::TARGETS;
 use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, target};
-use crate::diagnostic::list;
 use crate::plan::{ReplicaId, Role, Target};
 use crate::system::compose::ComposeFile;
-use crate::system::definition::{Roles, SystemDefinition};
-
-/// How long one question may take, connecting included.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(5);
+use crate::system::definition::SystemDefinition;
 
 /// Parameters of `promote`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,59 +60,24 @@ impl Fault for Promote<Target> {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = target::empty_list(TARGETS, &self.targets).into_iter().collect();
-        for (index, target) in self.targets.iter().enumerate() {
-            if let Target::Role {
-                group,
-                role: Role::Primary,
-                ..
-            } = target
-            {
-                problems.push(Problem {
-                    path: format!("{TARGETS}[{index}]"),
-                    message: format!("is the primary of `{group}`, which has nothing to become"),
-                    hint: format!("write `{group}:standby`"),
-                });
-            }
-        }
-        problems
+        let nobody = target::empty_list(TARGETS, &self.targets);
+        let misplaced = each::misplaced(&self.targets, Role::Primary, "which has nothing to become");
+        nobody.into_iter().chain(misplaced).collect()
     }
 
     fn problems_in(&self, definition: &SystemDefinition, _compose: &ComposeFile) -> Vec<Problem> {
-        let roleless = |target: &Target| match target {
-            Target::Replicas(ids) => ids.iter().find(|id| roles_of(definition, id).is_none()).cloned(),
-            Target::Role { .. } => None,
-        };
-        let groups = || {
-            let with_roles = definition.groups.iter().filter(|(_, group)| group.roles.is_some());
-            list(with_roles.map(|(name, _)| name.as_str()))
-        };
-        let problem = |(index, target)| {
-            let id = roleless(target)?;
-            Some(Problem {
-                path: format!("{TARGETS}[{index}]"),
-                message: format!(
-                    "means {id}, which is in no group with roles (groups with roles: {})",
-                    groups()
-                ),
-                hint: format!(
-                    "say in system.yaml how to ask it: `groups: {{NAME: {{services: [{}, ...], roles: ...}}}}`",
-                    id.service
-                ),
-            })
-        };
-        self.targets.iter().enumerate().filter_map(problem).collect()
+        each::roleless(definition, &self.targets)
     }
 
     async fn inject(&self, context: &FaultContext) -> Result<Receipt, FaultError> {
         let start = Instant::now();
         let replicas = target::resolve(&*context.system, &self.targets).await?;
-        let servers: Vec<Server> = replicas
+        let members: Vec<Member> = replicas
             .iter()
-            .map(|id| server(context, id))
+            .map(|id| Member::of(context, id))
             .collect::<Result<_, _>>()?;
         context.acted.remember(TARGETS, &replicas);
-        let promoted = join_all(replicas.iter().zip(&servers).map(|(id, server)| {
+        let promoted = join_all(members.iter().map(|Member { id, server }| {
             let limit = context.patience.promoted;
             promote(id, server, start, limit)
         }));
@@ -129,12 +89,12 @@ impl Fault for Promote<Target> {
         if replicas.is_empty() {
             return Ok(nothing_to_heal());
         }
-        let servers: Vec<Server> = replicas
+        let members: Vec<Member> = replicas
             .iter()
-            .map(|id| server(context, id))
+            .map(|id| Member::of(context, id))
             .collect::<Result<_, _>>()?;
         let start = Instant::now();
-        let looked = join_all(replicas.iter().zip(&servers).map(async |(id, server)| {
+        let looked = join_all(members.iter().map(async |Member { id, server }| {
             match until_primary(server, start, context.patience.ready).await {
                 Ok(onset) => Measured::new(
                     Some(onset),
@@ -153,34 +113,16 @@ impl Fault for Promote<Target> {
     }
 }
 
-/// How a service's role is asked for, if it is in a group that says so.
-fn roles_of<'a>(definition: &'a SystemDefinition, id: &ReplicaId) -> Option<&'a Roles> {
-    let mut groups = definition
-        .groups
-        .values()
-        .filter(|group| group.services.contains(&id.service));
-    groups.find_map(|group| group.roles.as_ref())
-}
-
-fn server(context: &FaultContext, id: &ReplicaId) -> Result<Server, FaultError> {
-    let roles = roles_of(context.system.definition(), id).ok_or_else(|| FaultError::Unfit {
-        replica: id.to_string(),
-        reason: "it is in no group that says how to ask for roles".to_owned(),
-    })?;
-    Ok(Server::of(roles, context.system.replica(id)?.address))
-}
-
 /// Asks for the promotion of what is a standby, and waits until it shows.
 async fn promote(id: &ReplicaId, server: &Server, start: Instant, limit: Duration) -> Measured {
     let asked = async {
         let session = server.connect().await?;
         if !session.is_in_recovery().await? {
-            return Err("was no standby before (not in recovery), nothing was asked of it".to_owned());
+            let not = "was no standby before (not in recovery), nothing was asked of it";
+            return Err(Refused::because(not.to_owned()));
         }
-        session
-            .promote()
-            .await
-            .map_err(|reason| format!("would not be promoted: {reason}"))
+        let promoted = session.promote().await;
+        promoted.map_err(|reason| Refused::because(format!("would not be promoted: {reason}")))
     };
     if let Err(reason) = in_time(asked).await {
         return Measured::new(None, format!("{id}: {reason}"));
@@ -202,12 +144,12 @@ async fn promote(id: &ReplicaId, server: &Server, start: Instant, limit: Duratio
 }
 
 /// How long after `start` it was a primary, or what it said last.
-async fn until_primary(server: &Server, start: Instant, limit: Duration) -> Result<Duration, String> {
+async fn until_primary(server: &Server, start: Instant, limit: Duration) -> Result<Duration, Refused> {
     loop {
         let is_primary = async {
             let session = server.connect().await?;
             if session.is_in_recovery().await? {
-                return Err("still in recovery".to_owned());
+                return Err(Refused::because("still in recovery".to_owned()));
             }
             session.accepts_writes().await
         };
@@ -216,13 +158,6 @@ async fn until_primary(server: &Server, start: Instant, limit: Duration) -> Resu
             Err(last) if start.elapsed() >= limit => return Err(last),
             Err(_) => sleep(PAUSE).await,
         }
-    }
-}
-
-async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    match timeout(ASK_WITHIN, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", ASK_WITHIN.as_secs())),
     }
 }
 

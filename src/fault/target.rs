@@ -1,5 +1,6 @@
 //! Targets: naming them, finding who they are at the moment of injection, and remembering whom a fault acted on.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use futures_util::future::join_all;
 const ROLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replicas a fault acted on, by the list of its parameters (`targets`, `from`, `to`) that named them, and what was
-/// measured of their links before. Shared by the clones of a context.
+/// measured of their links before, and what holds it up there. Shared by the clones of a context.
 #[derive(Debug, Clone, Default)]
 pub struct Acted(Arc<Mutex<Remembered>>);
 
@@ -22,6 +23,7 @@ pub struct Acted(Arc<Mutex<Remembered>>);
 struct Remembered {
     lists: BTreeMap<&'static str, Vec<ReplicaId>>,
     round_trips: BTreeMap<String, Duration>,
+    held: BTreeMap<ReplicaId, Box<dyn Any + Send>>,
 }
 
 impl Acted {
@@ -42,6 +44,16 @@ impl Acted {
     /// Remembers what a round trip on a path took before the fault acted.
     pub(super) fn remember_round_trip(&self, path: &str, took: Duration) {
         self.remembered().round_trips.insert(path.to_owned(), took);
+    }
+
+    /// Keeps what holds the fault up at a replica; it ends there when this is dropped.
+    pub(super) fn hold(&self, replica: &ReplicaId, held: Box<dyn Any + Send>) {
+        self.remembered().held.insert(replica.clone(), held);
+    }
+
+    /// Gives back what holds the fault up at a replica, if anything does.
+    pub(super) fn let_go(&self, replica: &ReplicaId) -> Option<Box<dyn Any + Send>> {
+        self.remembered().held.remove(replica)
     }
 
     /// What a round trip on a path took before the fault acted, if that was measured.
@@ -172,14 +184,14 @@ async fn ask_member(system: &dyn RunningSystem, roles: &Roles, id: &ReplicaId) -
     let address = system.replica(id).map_err(|error| error.to_string())?.address;
     let server = postgres::Server::of(roles, address);
     match tokio::time::timeout(ROLE_TIMEOUT, ask_postgres(&server)).await {
-        Ok(answer) => answer,
+        Ok(answer) => answer.map_err(String::from),
         Err(_) => Err(format!("nothing within {} s", ROLE_TIMEOUT.as_secs())),
     }
 }
 
 /// The role of that server. `connect_timeout` would not cover a server that accepts and hangs, so the caller
 /// bounds the whole.
-async fn ask_postgres(server: &postgres::Server) -> Result<Role, String> {
+async fn ask_postgres(server: &postgres::Server) -> Result<Role, postgres::Refused> {
     match server.connect().await?.is_in_recovery().await? {
         true => Ok(Role::Standby),
         false => Ok(Role::Primary),

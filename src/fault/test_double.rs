@@ -119,6 +119,7 @@ impl FakeSystem {
             stopped: short,
             ready: short,
             promoted: short,
+            granted: short,
             cut: short,
             open: short,
         };

@@ -264,7 +264,7 @@ impl Resolver<'_> {
             self.document
                 .at_key(place, message)
                 .label(found)
-                .allowed("kill, stop, pause, promote, clock and disk-full")
+                .allowed("kill, stop, pause, promote, clock, disk-full and the faults of databases (lock and others)")
                 .hint("run it on a kernel with nf_tables"),
         )
     }

@@ -184,7 +184,7 @@ fn an_experiment_becomes_a_plan() {
 
 #[test]
 fn a_plan_is_told_in_words() {
-    for name in ["everything", "baseline", "profiles", "replicas"] {
+    for name in ["everything", "baseline", "profiles", "replicas", "databases"] {
         let plan = load(&good(&format!("{name}.yaml")), &seeded(7)).unwrap();
         let told = crate::plan::describe::render(&plan);
         assert!(!told.contains("hunter2"), "{told}");
@@ -360,6 +360,7 @@ fn folders_are_searched_and_files_taken_once() {
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
     let all = [
         "baseline.yaml",
+        "databases.yaml",
         "everything.yaml",
         "packets.yaml",
         "profiles.yaml",

@@ -1,4 +1,4 @@
-//! A server that speaks PostgreSQL's protocol as far as a few questions go, and obeys or does not.
+//! Servers that speak PostgreSQL's protocol as far as a few questions go, and obey or do not.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -21,24 +21,52 @@ pub(in crate::fault) struct State {
     pub only_reads: bool,
 }
 
-/// Listens at that address for as long as the test lasts.
-pub(in crate::fault) async fn listen(address: Ipv4Addr, state: State) -> Arc<Mutex<State>> {
-    let listener = TcpListener::bind((address, POSTGRES_PORT)).await.unwrap();
-    let state = Arc::new(Mutex::new(state));
-    let shared = state.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let state = shared.clone();
-            // Whoever asks may go at any time.
-            tokio::spawn(async move { drop(converse(stream, &state).await) });
-        }
-    });
-    state
+/// A server as a test has it. Sessions are numbered from 1.
+pub(in crate::fault) trait Double: Send + 'static {
+    /// The columns of one row, or the SQLSTATE and the words of a refusal.
+    fn answer(&mut self, session: i32, query: &str) -> Result<Vec<String>, Refusal>;
+
+    /// Somebody connects, under that name.
+    fn begun(&mut self, _session: i32, _application: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Somebody has gone.
+    fn ended(&mut self, _session: i32) {}
 }
 
-async fn converse(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+/// A SQLSTATE and a reason.
+pub(in crate::fault) type Refusal = (&'static str, &'static str);
+
+/// Listens at that address for as long as the test lasts.
+pub(in crate::fault) async fn listen<D: Double>(address: Ipv4Addr, double: D) -> Arc<Mutex<D>> {
+    let listener = TcpListener::bind((address, POSTGRES_PORT)).await.unwrap();
+    let double = Arc::new(Mutex::new(double));
+    let shared = double.clone();
+    tokio::spawn(async move {
+        for session in 1.. {
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
+            let double = shared.clone();
+            // Whoever asks may go at any time.
+            tokio::spawn(async move {
+                drop(converse(stream, session, &double).await);
+                double.lock().unwrap().ended(session);
+            });
+        }
+    });
+    double
+}
+
+async fn converse<D: Double>(mut stream: TcpStream, session: i32, double: &Mutex<D>) -> std::io::Result<()> {
     let length = stream.read_u32().await?;
-    stream.read_exact(&mut vec![0; length as usize - 4]).await?;
+    let mut startup = vec![0; length as usize - 4];
+    stream.read_exact(&mut startup).await?;
+    let begun = double.lock().unwrap().begun(session, &application(&startup));
+    if let Err(refusal) = begun {
+        return stream.write_all(&error("FATAL", refusal)).await;
+    }
     // Authenticated, and ready for a query.
     stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await?;
     while let Ok(b'Q') = stream.read_u8().await {
@@ -46,28 +74,46 @@ async fn converse(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Resul
         let mut query = vec![0; length as usize - 4];
         stream.read_exact(&mut query).await?;
         let query = String::from_utf8_lossy(&query);
-        let answer = answer(query.trim_end_matches('\0'), &mut state.lock().unwrap());
-        let answer = answer.map_or_else(|refusal| error(&refusal), |value| row(&value));
+        let answer = double.lock().unwrap().answer(session, query.trim_end_matches('\0'));
+        let answer = answer.map_or_else(|refusal| error("ERROR", refusal), |values| row(&values));
         stream.write_all(&answer).await?;
         stream.write_all(b"Z\0\0\0\x05I").await?;
     }
     Ok(())
 }
 
-/// One column of one row, or what is refused.
-fn answer(query: &str, state: &mut State) -> Result<String, String> {
-    match query {
-        "select pg_is_in_recovery()" => Ok(if state.in_recovery { "t" } else { "f" }.to_owned()),
-        "select pg_promote(false)" if state.refuses => Err("permission denied for function pg_promote".to_owned()),
-        "select pg_promote(false)" => {
-            state.in_recovery &= state.stays;
-            Ok("t".to_owned())
-        }
-        "begin read write" if state.in_recovery => {
-            Err("cannot set transaction read-write mode during recovery".to_owned())
-        }
-        "select txid_current()" if state.only_reads => Err("cannot assign TransactionIds".to_owned()),
-        _ => Ok(String::new()),
+/// The name that whoever connects goes by, empty if none.
+fn application(startup: &[u8]) -> String {
+    let words: Vec<_> = startup.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let named = words.windows(2).find(|pair| pair[0] == "application_name");
+    named.map_or_else(String::new, |pair| pair[1].to_string())
+}
+
+impl Double for State {
+    fn answer(&mut self, _session: i32, query: &str) -> Result<Vec<String>, Refusal> {
+        const REFUSED: &str = "42501";
+        let value = match query {
+            "select pg_is_in_recovery()" => {
+                if self.in_recovery {
+                    "t"
+                } else {
+                    "f"
+                }
+            }
+            "select pg_promote(false)" if self.refuses => {
+                return Err((REFUSED, "permission denied for function pg_promote"));
+            }
+            "select pg_promote(false)" => {
+                self.in_recovery &= self.stays;
+                "t"
+            }
+            "begin read write" if self.in_recovery => {
+                return Err((REFUSED, "cannot set transaction read-write mode during recovery"));
+            }
+            "select txid_current()" if self.only_reads => return Err((REFUSED, "cannot assign TransactionIds")),
+            _ => "",
+        };
+        Ok(vec![value.to_owned()])
     }
 }
 
@@ -76,14 +122,23 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind], length.as_slice(), body].concat()
 }
 
-fn row(value: &str) -> Vec<u8> {
-    let column = b"\0\x01c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
-    let length = u32::try_from(value.len()).unwrap().to_be_bytes();
-    let row = [b"\0\x01", length.as_slice(), value.as_bytes()].concat();
-    [message(b'T', column), message(b'D', &row), message(b'C', b"SELECT 1\0")].concat()
+fn row(values: &[String]) -> Vec<u8> {
+    let count = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
+    let (mut columns, mut row) = (count.clone(), count);
+    for value in values {
+        columns.extend(b"c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
+        row.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        row.extend(value.as_bytes());
+    }
+    [
+        message(b'T', &columns),
+        message(b'D', &row),
+        message(b'C', b"SELECT 1\0"),
+    ]
+    .concat()
 }
 
-fn error(text: &str) -> Vec<u8> {
-    let fields = format!("SERROR\0VERROR\0C42501\0M{text}\0\0");
+fn error(severity: &str, (code, text): Refusal) -> Vec<u8> {
+    let fields = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
     message(b'E', fields.as_bytes())
 }

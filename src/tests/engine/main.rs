@@ -7,6 +7,7 @@
 mod support;
 
 mod clock;
+mod database;
 mod death;
 mod disk_full;
 mod faults;
