@@ -410,7 +410,8 @@ mod tests {
     #[tokio::test]
     async fn a_lock_ends_with_whoever_holds_it() {
         let (server, context) = first(Table::default()).await;
-        assert!(lock().inject(&context).await.unwrap().confirmed);
+        let on = lock().inject(&context).await.unwrap();
+        assert!(on.confirmed, "{on:?}");
         drop(context);
         let is_free = async || match server.lock().unwrap().locked_by {
             None => Ok(()),
