@@ -245,14 +245,18 @@ async fn connections_are_exhausted_until_the_heal(engine: Under) {
     confirmed(&on, &["database-1-1"]);
     says(&on, "a fresh connection as `postgres` is refused (53300)");
     assert_eq!(connects("postgres").await.err().as_deref(), Some(FULL));
-    // Nobody who asks now learns which of them the primary is.
-    let again = all.inject(&context(&system, 3)).await.unwrap_err().to_string();
-    assert!(again.contains("too many clients"), "{again}");
+    nobody_finds_the_primary(&all, &context(&system, 3)).await;
     confirmed(&all.heal(&third).await.unwrap(), &["database-1-1"]);
 
     let is_over = async || connects("customer").await.is_ok();
     ends_by_itself(&system, PRIMARY, &all, "gone before the heal", is_over).await;
     down(&engine, &system, &request.run_id).await;
+}
+
+/// Who asks a server that lets nobody in does not learn that it is the primary.
+async fn nobody_finds_the_primary(fault: &ExhaustConnections<Target>, context: &FaultContext) {
+    let refused = fault.inject(context).await.unwrap_err().to_string();
+    assert!(refused.contains("too many clients"), "{refused}");
 }
 
 async fn a_standby_lags_until_the_heal(engine: Under) {
