@@ -51,10 +51,6 @@ impl Fault for Clock<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Clock)
     }

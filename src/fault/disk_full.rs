@@ -60,10 +60,6 @@ impl Fault for DiskFull<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn disk(&self) -> Option<Disk> {
         Some(Disk {
             path: self.path.clone(),

@@ -73,10 +73,6 @@ impl Fault for ExhaustConnections<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Connections)
     }

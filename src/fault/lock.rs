@@ -106,10 +106,6 @@ impl Fault for Lock<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Table(self.table.0.clone()))
     }

@@ -68,10 +68,6 @@ impl Fault for LongTransaction<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn describe(&self) -> String {
         let isolation = self.isolation.sql();
         format!(

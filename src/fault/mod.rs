@@ -137,7 +137,9 @@ pub trait Fault: Send + Sync {
     fn targets(&self) -> Vec<&Target>;
 
     /// Whether the engine must put an agent with the right to filter packets beside the targets.
-    fn needs_agent(&self) -> bool;
+    fn needs_agent(&self) -> bool {
+        false
+    }
 
     /// The file system of its own that each target must have from the start, if any.
     fn disk(&self) -> Option<Disk> {

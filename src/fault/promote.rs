@@ -43,10 +43,6 @@ impl Fault for Promote<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Role)
     }

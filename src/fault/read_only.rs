@@ -65,10 +65,6 @@ impl Fault for ReadOnly<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Writes)
     }

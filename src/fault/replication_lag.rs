@@ -60,10 +60,6 @@ impl Fault for ReplicationLag<Target> {
         self.targets.iter().collect()
     }
 
-    fn needs_agent(&self) -> bool {
-        false
-    }
-
     fn holds(&self) -> Option<Hold> {
         Some(Hold::Replay)
     }
