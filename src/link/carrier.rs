@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
@@ -150,10 +151,22 @@ async fn connect_and_carry(link: Arc<Link>, client: TcpStream, upstream: Upstrea
             return ended;
         }
     };
-    // Where the kernel refuses, small pieces come later and nothing is lost.
-    let _ = client.set_nodelay(true);
-    let _ = server.set_nodelay(true);
+    for end in [&client, &server] {
+        // Where the kernel refuses, small pieces come later and nothing is lost.
+        let _ = end.set_nodelay(true);
+        unpaced(end);
+    }
     carry(member, client, server).await
+}
+
+/// Where bytes never leave the machine nothing is gained by pacing them, as some congestion controls do (BBR), and a timer for
+/// each piece is lost. Over a network the system's choice stands. Reno is there always, and anyone may choose it.
+fn unpaced(end: &TcpStream) {
+    let ends = [end.local_addr(), end.peer_addr()];
+    if ends.iter().flatten().any(|address| address.ip().is_loopback()) {
+        // Where the kernel refuses, it is slower.
+        let _ = setsockopt(end, sockopt::TcpCongestion, &"reno".into());
+    }
 }
 
 async fn dial(upstream: &Upstream, mark: Option<u32>) -> io::Result<TcpStream> {
@@ -178,7 +191,23 @@ async fn dial_address(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpS
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     if let Some(mark) = mark {
-        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Mark, &mark)?;
+        setsockopt(&socket, sockopt::Mark, &mark)?;
     }
     socket.connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_stays_on_the_machine_is_not_paced() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let end = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        unpaced(&end);
+        assert_eq!(getsockopt(&end, sockopt::TcpCongestion).unwrap(), "reno");
+    }
 }

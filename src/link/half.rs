@@ -42,6 +42,8 @@ pub(super) struct Half {
     pipe: Option<Pipe>,
     /// Whether the last bytes came in bulk.
     bulk: bool,
+    /// Whether a small message has passed since this was last looked at.
+    pub(super) moved: bool,
     /// The sender has said all.
     ended: bool,
     /// The receiver has been told so.
@@ -181,6 +183,7 @@ impl Half {
             }
             way.came(bytes.len());
             self.bulk = bytes.len() >= BULK_MIN;
+            self.moved = !self.bulk;
             if let Some(pipeline) = &mut self.pipeline {
                 pipeline.push(
                     Item::Data(Bytes::copy_from_slice(bytes)),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::chain::Direction;
 use super::half::{Flow, Half, Turns, Way};
 use super::pipeline::{Next, Pipeline};
+use super::spin::Spin;
 use super::state::Member;
 use super::timer::Timer;
 
@@ -33,6 +34,7 @@ pub(super) async fn carry(member: Member, client: TcpStream, server: TcpStream) 
         up: Half::default(),
         down: Half::default(),
         turns: Turns::default(),
+        spin: Spin::new(),
         timer: None,
         member,
         client,
@@ -55,6 +57,7 @@ struct Relay {
     up: Half,
     down: Half,
     turns: Turns,
+    spin: Spin,
     /// There from the first wait on, as long as there are toxics.
     timer: Option<Timer>,
 }
@@ -83,12 +86,22 @@ impl Relay {
             let Some(due) = due else {
                 if self.up.pipeline.is_none() && self.down.pipeline.is_none() {
                     self.timer = None;
+                    self.look_again(context);
                 }
                 return Poll::Pending;
             };
             let timer = self.timer.get_or_insert_with(|| Timer::new(due));
             ready!(timer.poll(due, context));
         }
+    }
+
+    /// Before it waits for bytes that are carried straight through.
+    fn look_again(&mut self, context: &mut Context<'_>) {
+        let moved = [&mut self.up, &mut self.down].map(|half| std::mem::take(&mut half.moved));
+        if moved.contains(&true) {
+            self.spin.moved();
+        }
+        self.spin.look_again(context);
     }
 
     /// Takes over the newest toxics.
