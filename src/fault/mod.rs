@@ -127,6 +127,7 @@ faults! {
     ExhaustConnections(exhaust_connections::ExhaustConnections) = "exhaust-connections",
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
+    SlowQueries(slow_queries::SlowQueries) = "slow-queries",
 }
 
 /// The behaviour of a fault.
@@ -218,7 +219,7 @@ impl Hold {
             Self::Role => "one promotion at a time of each replica",
             Self::Clock => "one shift of the clock at a time on each replica",
             Self::Disk(_) => "one fault that fills a disk at a time on each replica",
-            Self::Table(_) => "one lock at a time on each table of a replica",
+            Self::Table(_) => "one fault (lock, slow-queries) at a time on each table of a replica",
             Self::Connections => "one fault that exhausts connections at a time on each replica",
             Self::Writes => "one fault that makes transactions read-only at a time on each replica",
             Self::Replay => "one fault that stops the replay at a time on each replica",
