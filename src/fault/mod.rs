@@ -18,6 +18,7 @@
 //! What a fault owes: refuse in `problems` what cannot work, so that nothing starts; arm what undoes it before it acts;
 //! measure instead of trusting the answer of whoever did it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,11 @@ macro_rules! faults {
                 match self { $(Self::$variant(params) => params),+ }
             }
 
+            /// Takes in the files that it names, see [`Fault::read_files`].
+            pub fn read_files(&mut self, folder: &Path) -> Vec<Problem> {
+                match self { $(Self::$variant(params) => params.read_files(folder)),+ }
+            }
+
             /// What is wrong with it, beyond the form of the file and the existence of its targets; empty if nothing is.
             pub fn problems(&self) -> Vec<Problem> {
                 self.behaviour().problems()
@@ -127,6 +133,7 @@ faults! {
     ExhaustConnections(exhaust_connections::ExhaustConnections) = "exhaust-connections",
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
+    Migrate(migrate::Migrate) = "migrate",
 }
 
 /// The behaviour of a fault.
@@ -154,6 +161,17 @@ pub trait Fault: Send + Sync {
     /// Whether the heal undoes it. If not, its time is over when `for` is, and the heal says whether it is still as it was.
     fn is_undone(&self) -> bool {
         true
+    }
+
+    /// Whether it may itself turn out to have failed, as [`Receipt::failed`] says: then its step is an assertion by its name.
+    fn is_judged(&self) -> bool {
+        false
+    }
+
+    /// Takes in the files that its parameters name, relative to the folder of the system, so that a plan is whole; what is
+    /// wrong with them. Called before `problems`.
+    fn read_files(&mut self, _folder: &Path) -> Vec<Problem> {
+        Vec::new()
     }
 
     /// The replicas whose connections to which others must go through links from the start, if any.
@@ -330,6 +348,9 @@ pub struct Receipt {
     /// and what was seen in its time is no evidence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
+    /// Of a heal: what was to be done did not succeed, which is a finding about the system and no doubt about the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// Each measurement in one line, such as `payment-provider-1 -> postage-api-1: 0 of 5 datagrams arrived`.
     pub evidence: Vec<String>,
 }

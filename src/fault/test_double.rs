@@ -14,6 +14,7 @@ use super::{FaultContext, Patience};
 use crate::plan::{ReplicaId, Target};
 use crate::system::definition::SystemDefinition;
 use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::postgres::scratch::Postgres;
 
 /// What a replica of the double does wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,10 +74,28 @@ pub(super) fn targets(indices: &[u32]) -> Vec<Target> {
 impl FakeSystem {
     /// Two replicas of `api` that answer HTTP, at these addresses and with these agents.
     pub(super) fn new(disobedience: Disobedience, agents: [(Ipv4Addr, Option<SocketAddr>); 2]) -> Arc<Self> {
+        Self::with_database(disobedience, agents, POSTGRES_PORT)
+    }
+
+    /// One whose first replica is that server.
+    pub(super) fn of_server(server: &Postgres) -> Arc<Self> {
+        let beside = Ipv4Addr::from_bits(server.address.to_bits() + 1);
+        Self::with_database(
+            Disobedience::default(),
+            [(server.address, None), (beside, None)],
+            server.port,
+        )
+    }
+
+    fn with_database(
+        disobedience: Disobedience,
+        agents: [(Ipv4Addr, Option<SocketAddr>); 2],
+        database_port: u16,
+    ) -> Arc<Self> {
         let definition = json!({
             "name": "double", "title": "Test double", "operations": {},
             "groups": {"database": {"services": ["api"], "roles": {"postgres": {
-                "port": POSTGRES_PORT, "user": "nightmail", "password": null, "database": "postgres",
+                "port": database_port, "user": "postgres", "password": null, "database": "postgres",
             }}}},
             "services": {"api": {
                 "ready": {"http": {"port": 80, "path": "/"}},

@@ -62,6 +62,7 @@ pub fn op(kind: &str, key: &str, intended_us: u64, outcome: Outcome) -> Op<'stat
         status: None,
         error: None,
         values: Fields::default(),
+        forbidden: None,
     }
 }
 
@@ -271,6 +272,7 @@ pub fn receipt(confirmed: bool) -> Receipt {
         onset_us: Some(1_000),
         replicas: vec!["api-1".into()],
         lapsed: false,
+        failed: None,
         evidence: vec!["api-1: exited".into()],
     }
 }

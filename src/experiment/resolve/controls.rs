@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
+use super::method::is_judged;
 use crate::experiment::spec::{Control, With};
 use crate::plan::{ControlChange, NegativeControl, WindowedProbe};
 use crate::yaml::node::Value;
@@ -145,6 +146,8 @@ impl Resolver<'_> {
         if !self.experiment.method.is_empty() {
             names.push(RECOVERY.to_owned());
         }
+        let judged = self.experiment.method.iter().filter(|step| is_judged(&step.inject));
+        names.extend(judged.map(|step| step.name.clone()));
         names.extend(self.gate_names().map(str::to_owned));
         names.extend(windowed.map(|windowed| windowed.probe.name.clone()));
         names
