@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Target, ToxiproxyPlan};
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{Disk, EngineError, RunningSystem};
+use crate::system::engine::{Disk, EngineError, Release, RunningSystem};
 
 mod impaired;
 mod link;
@@ -38,6 +38,7 @@ mod network;
 mod path;
 mod postgres;
 mod process;
+mod rollout;
 mod sample;
 mod sign;
 mod spoil;
@@ -134,6 +135,8 @@ faults! {
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
     Migrate(migrate::Migrate) = "migrate",
+    Deploy(deploy::Deploy) = "deploy",
+    Rollback(rollback::Rollback) = "rollback",
 }
 
 /// The behaviour of a fault.
@@ -172,6 +175,11 @@ pub trait Fault: Send + Sync {
     /// wrong with them. Called before `problems`.
     fn read_files(&mut self, _folder: &Path) -> Vec<Problem> {
         Vec::new()
+    }
+
+    /// What it has its targets run in place of what the Compose file says, if it does.
+    fn release(&self) -> Option<Release> {
+        None
     }
 
     /// The replicas whose connections to which others must go through links from the start, if any.
@@ -232,7 +240,7 @@ impl Hold {
     /// How many faults there can be, for messages.
     pub fn allowed(&self) -> &'static str {
         match self {
-            Self::Processes => "one fault of processes (kill, stop, pause) at a time on each replica",
+            Self::Processes => "one fault of processes (kill, stop, pause, deploy, rollback) at a time on each replica",
             Self::Role => "one promotion at a time of each replica",
             Self::Clock => "one shift of the clock at a time on each replica",
             Self::Disk(_) => "one fault that fills a disk at a time on each replica",

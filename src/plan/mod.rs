@@ -16,6 +16,7 @@ use rate::RatePlan;
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
+use crate::system::engine::Release;
 
 mod bound;
 pub mod describe;
@@ -83,6 +84,13 @@ pub struct Plan {
     /// Values taken from environment variables. They are needed to run the plan, and are never written.
     #[serde(skip)]
     pub secrets: Vec<String>,
+}
+
+impl Plan {
+    /// What faults have replicas run in place of what the Compose file says.
+    pub fn releases(&self) -> impl Iterator<Item = Release> {
+        self.faults.iter().filter_map(|fault| fault.fault.behaviour().release())
+    }
 }
 
 /// Which experiment a plan came from.

@@ -12,7 +12,12 @@ const OF_THE_SYSTEM: [&str; 3] = ["system", "system_dir", "replicas"];
 impl Plan {
     /// What replaces this plan's secrets. A value that stands in the system's own files, such as a name, is none.
     pub fn redactor(&self) -> Redactor {
-        let of_names = self.environment.values().flat_map(redact::in_environment);
+        let releases: Vec<_> = self.releases().map(|release| release.environment).collect();
+        let of_names = self
+            .environment
+            .values()
+            .chain(&releases)
+            .flat_map(redact::in_environment);
         let known = self.known();
         let all = Redactor::new(self.secrets.iter().cloned().chain(of_names));
         all.sparing(|secret| known.iter().any(|text| text.contains(secret)))
