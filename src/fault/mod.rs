@@ -137,6 +137,7 @@ faults! {
     Migrate(migrate::Migrate) = "migrate",
     Deploy(deploy::Deploy) = "deploy",
     Rollback(rollback::Rollback) = "rollback",
+    Request(request::Request) = "request",
 }
 
 /// The behaviour of a fault.
@@ -234,6 +235,8 @@ pub enum Hold {
     Replay,
     /// Whether its transactions may write.
     Writes,
+    /// What it answers at a path.
+    Answer(String),
 }
 
 impl Hold {
@@ -247,6 +250,7 @@ impl Hold {
             Self::Table(_) => "one lock at a time on each table of a replica",
             Self::Connections => "one fault that exhausts connections at a time on each replica",
             Self::Writes => "one fault that makes transactions read-only at a time on each replica",
+            Self::Answer(_) => "one request whose effect is seen at that path at a time on each replica",
             Self::Replay => "one fault that stops the replay at a time on each replica",
         }
     }

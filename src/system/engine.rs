@@ -191,7 +191,7 @@ pub enum Undo {
 pub struct Call {
     /// Whom to ask.
     pub address: SocketAddr,
-    /// `POST`, `PUT`, `DELETE`.
+    /// `POST`, `PUT`, `PATCH`, `DELETE`.
     pub method: &'static str,
     /// Without white space.
     pub path: String,
