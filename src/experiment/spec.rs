@@ -333,6 +333,9 @@ pub struct Recovery {
     /// How long good time must last to count.
     #[serde(default = "default_stable_for")]
     pub stable_for: DurationMs,
+    /// How long service may be disrupted in all, from the first effect of a fault to the same moment: the tolerance for the
+    /// damage done, however soon it is over after the last heal. As long as it takes unless given.
+    pub disrupted_for: Option<DurationMs>,
 }
 
 fn default_stable_for() -> DurationMs {

@@ -331,6 +331,9 @@ pub struct RecoveryPlan {
     pub within_ms: u64,
     /// How long good time must last to count.
     pub stable_for_ms: u64,
+    /// How long service may be disrupted in all, from the first effect of a fault; as long as it takes unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disrupted_for_ms: Option<u64>,
 }
 
 /// Loss that the experiment states as tolerable. Zero unless stated.

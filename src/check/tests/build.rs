@@ -214,6 +214,7 @@ pub fn plan_with_fault() -> Plan {
         recovery: Some(RecoveryPlan {
             within_ms: 10_000,
             stable_for_ms: 5_000,
+            disrupted_for_ms: None,
         }),
         schedule: Schedule {
             gate_ms: 5_000,

@@ -220,7 +220,14 @@ impl Resolver<'_> {
                 );
                 None
             }
-            (Some(Recovery { within, stable_for }), true) => {
+            (
+                Some(Recovery {
+                    within,
+                    stable_for,
+                    disrupted_for,
+                }),
+                true,
+            ) => {
                 if stable_for.0 < 1_000 {
                     self.found.push(
                         self.document
@@ -235,6 +242,7 @@ impl Resolver<'_> {
                 Some(RecoveryPlan {
                     within_ms: within.0,
                     stable_for_ms: stable_for.0,
+                    disrupted_for_ms: disrupted_for.map(|most| most.0),
                 })
             }
             (None, false) => None,
