@@ -218,21 +218,28 @@ pub(super) async fn inject(
     Ok(receipt)
 }
 
-/// Says whether those that were given a release still run it.
+/// Says whether those that were given a release still run it. Whether they are ready is no concern of the fault's: a bad release
+/// may well be too busy to say so.
 pub(super) async fn look(context: &FaultContext, release: &Release) -> Result<Receipt, FaultError> {
     let replicas = context.acted.list(TARGETS);
     if replicas.is_empty() {
         return Ok(nothing_to_heal());
     }
     let start = Instant::now();
-    let looked = join_all(
-        replicas
-            .iter()
-            .map(async |id| match rollout::runs(&*context.system, id, release).await {
-                Ok(seen) => Measured::new(Some(start.elapsed()), format!("{id}: nothing is undone; {seen}, ready")),
-                Err(reason) => Measured::new(None, format!("{id}: {reason}")),
-            }),
-    );
+    let looked = join_all(replicas.iter().map(async |id| {
+        let system = &*context.system;
+        match rollout::shows(system, id, release).await {
+            Ok(seen) => {
+                let ready = match rollout::tries_ready(system, id).await {
+                    Ok(()) => "and is ready".to_owned(),
+                    Err(reason) => format!("though it {reason}"),
+                };
+                let onset = Some(start.elapsed());
+                Measured::new(onset, format!("{id}: nothing is undone; {seen}, {ready}"))
+            }
+            Err(reason) => Measured::new(None, format!("{id}: {reason}")),
+        }
+    }));
     Ok(receipt(&replicas, looked.await))
 }
 

@@ -243,18 +243,31 @@ async fn wait(context: &FaultContext, id: &ReplicaId, release: &Release, start: 
 }
 
 /// Whether a replica runs a release, ready: what was seen, or why not.
-pub(super) async fn runs(system: &dyn RunningSystem, id: &ReplicaId, release: &Release) -> Result<String, String> {
+async fn runs(system: &dyn RunningSystem, id: &ReplicaId, release: &Release) -> Result<String, String> {
+    let seen = shows(system, id, release).await?;
+    match tries_ready(system, id).await {
+        Ok(()) => Ok(seen),
+        Err(reason) => Err(format!("{seen}, and {reason}")),
+    }
+}
+
+/// Whether a replica runs a release, ready or not: what was seen, or why not.
+pub(super) async fn shows(system: &dyn RunningSystem, id: &ReplicaId, release: &Release) -> Result<String, String> {
     let running = system.running(id).await.map_err(|error| error.to_string())?;
     let running = running.ok_or("its process does not run")?;
-    if running.release != *release {
-        return Err(format!("{} runs another release", running.process));
+    match running.release == *release {
+        true => shown(&running, release),
+        false => Err(format!("{} runs another release", running.process)),
     }
-    let seen = shown(&running, release)?;
+}
+
+/// Whether a replica is ready on a fresh connection; if not, in words that follow its name.
+pub(super) async fn tries_ready(system: &dyn RunningSystem, id: &ReplicaId) -> Result<(), String> {
     match timeout(TRY_WITHIN, system.is_ready(id)).await {
-        Ok(Ok(true)) => Ok(seen),
-        Ok(Ok(false)) => Err(format!("{seen}, and is not ready")),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("{seen}, and did not answer within {}", ms(TRY_WITHIN))),
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("is not ready".to_owned()),
+        Ok(Err(error)) => Err(format!("could not be asked whether it is ready: {error}")),
+        Err(_) => Err(format!("did not answer within {}", ms(TRY_WITHIN))),
     }
 }
 

@@ -76,6 +76,7 @@ struct State {
     running: BTreeMap<ReplicaId, Running>,
     redeployed: BTreeMap<ReplicaId, Redeployed>,
     processes_begun: u32,
+    is_busy: bool,
     /// What was asked, in order: `kill api-1`, `arm 7 Start api-1`.
     asked: Vec<String>,
 }
@@ -177,6 +178,11 @@ impl FakeSystem {
     /// What will come of giving a replica another release.
     pub(super) fn redeployed(&self, id: &ReplicaId, redeployed: Redeployed) {
         self.state.lock().unwrap().redeployed.insert(id.clone(), redeployed);
+    }
+
+    /// No replica is ready from now on.
+    pub(super) fn busy(&self) {
+        self.state.lock().unwrap().is_busy = true;
     }
 
     /// What it runs, if it does.
@@ -305,6 +311,9 @@ impl RunningSystem for FakeSystem {
     async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
         let (process, was_halted) = {
             let state = self.state.lock().unwrap();
+            if state.is_busy {
+                return Ok(false);
+            }
             (state.processes[id], state.was_halted)
         };
         match process {

@@ -198,7 +198,10 @@ async fn what_stays_is_not_undone_and_is_looked_at() {
     deploy.inject(&context).await.unwrap();
     let off = deploy.heal(&context).await.unwrap();
     assert!(off.confirmed, "{off:?}");
-    assert!(off.evidence[0].contains("nothing is undone"), "{off:?}");
+    assert!(
+        off.evidence[0].contains("nothing is undone; process 1 runs RELEASE=2, and is ready"),
+        "{off:?}"
+    );
     assert_eq!(system.release(&id(1)), deploy.release());
     system.redeploy(&id(1), &Release::default()).await.unwrap();
     let off = deploy.heal(&context).await.unwrap();
@@ -206,6 +209,18 @@ async fn what_stays_is_not_undone_and_is_looked_at() {
         !off.confirmed && off.evidence[0].contains("runs another release"),
         "{off:?}"
     );
+}
+
+#[tokio::test]
+async fn what_stays_may_be_too_busy_to_be_ready() {
+    let system = obedient();
+    let context = system.context();
+    let deploy = deploy(json!({"stays": true}));
+    deploy.inject(&context).await.unwrap();
+    system.busy();
+    let off = deploy.heal(&context).await.unwrap();
+    assert!(off.confirmed, "{off:?}");
+    assert!(off.evidence[0].ends_with("though it is not ready"), "{off:?}");
 }
 
 #[tokio::test]
