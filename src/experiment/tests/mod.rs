@@ -399,6 +399,7 @@ fn folders_are_searched_and_files_taken_once() {
     let all = [
         "baseline.yaml",
         "databases.yaml",
+        "deployments.yaml",
         "everything.yaml",
         "packets.yaml",
         "profiles.yaml",
