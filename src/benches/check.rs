@@ -295,5 +295,6 @@ fn operation(number: u64, key: &str) -> Op<'_> {
             ("account", Value::Text(account(number).into())),
             ("amount", Value::Int(amount(number))),
         ]),
+        forbidden: None,
     }
 }

@@ -60,6 +60,7 @@ async fn bench() -> Result<(), Failure> {
         environment: BTreeMap::new(),
         agents: vec![replica("door"), replica("book")],
         disks: Default::default(),
+        images: Vec::new(),
         links: Default::default(),
         seed: 1,
         redactor: Redactor::default(),

@@ -42,6 +42,8 @@ pub enum Breach {
     NotTheSame,
     /// There, and must not be.
     Forbidden,
+    /// Given an answer that nobody must get.
+    Answered,
     /// More than may be.
     AboveLimit,
     /// Published for longer than may be though it was false.
@@ -71,6 +73,7 @@ impl fmt::Display for Breach {
             Self::Numbering => "out of number",
             Self::NotTheSame => "not the same at the host",
             Self::Forbidden => "there and must not be",
+            Self::Answered => "answered as nobody must be",
             Self::AboveLimit => "above the limit",
             Self::NotPublished => "true for too long and not published",
             Self::FalselyPublished => "published though false",

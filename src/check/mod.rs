@@ -25,6 +25,7 @@ mod journals;
 mod judge;
 pub mod ledger;
 pub mod limit;
+pub mod never_answered;
 pub mod one_writer;
 pub mod probe;
 pub mod published;
@@ -80,6 +81,7 @@ checkers! {
     Limit(limit::Limit) = "limit",
     Published(published::Published) = "published",
     OneWriter(one_writer::OneWriter) = "one-writer",
+    NeverAnswered(never_answered::NeverAnswered) = "never-answered",
 }
 
 /// The behaviour of a checker.

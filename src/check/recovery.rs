@@ -5,7 +5,8 @@
 //! lasts as long as the plan says, with every backlog at its drained value or below, and with final reads that
 //! succeeded. `recovery_time` counts from the last heal, `disruption` from the first effect, both as observed.
 //! Established connections that take their time are part of it: what counts is what customers see. No recovery while the
-//! load lasted: the time is censored, and the assertion has failed. Still degraded then, at a load no higher than when
+//! load lasted: the time is censored, and the assertion has failed. So it has where the disruption was longer than the plan
+//! allows. Still degraded then, at a load no higher than when
 //! the fault took effect: metastable.
 //!
 //! Rates that change need nothing more: bins count the operations that came, not those that a rate makes one expect. Where
@@ -86,7 +87,24 @@ pub(super) fn measure(
         measured.backlog_drained_ms = drained_later_ms(&course, timeline);
     }
     require_reads(plan, history, &mut finding);
+    if let Some(most_ms) = recovery.disrupted_for_ms {
+        limit_disruption(measured.disruption_ms, most_ms, &mut finding);
+    }
     Some((measured, finding))
+}
+
+/// Service that came back in time may have been away for too long all the same.
+fn limit_disruption(disruption_ms: Option<f64>, most_ms: u64, finding: &mut Finding) {
+    let Some(disruption_ms) = disruption_ms else { return };
+    if disruption_ms > most_ms as f64 {
+        finding.verdict = Judgement::Fail;
+        finding.detail = format!(
+            "service was disrupted for {:.3} s, of {:.3} s at most; {}",
+            disruption_ms / 1e3,
+            most_ms as f64 / 1e3,
+            finding.detail
+        );
+    }
 }
 
 /// How the load of the last while, as long as good time must last, compares with that of the instant of the effect: if any

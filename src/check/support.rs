@@ -110,7 +110,7 @@ fn receipt_doubt(seen: &FaultSeen<'_>) -> Option<String> {
     Some(doubt.to_owned())
 }
 
-/// A receipt as an assertion: it passes, or it leaves a doubt.
+/// A receipt as an assertion: it passes, or it leaves a doubt. It fails where what the step did was to succeed and did not.
 pub(super) fn receipt(name: &str, seen: &FaultSeen<'_>) -> Assertion {
     let at_s = |us: Option<i64>| us.map_or("never".to_owned(), |us| format!("{:.3} s", us as f64 / 1e6));
     let (effective, healed) = (at_s(seen.effective_us), at_s(seen.healed_us));
@@ -122,13 +122,16 @@ pub(super) fn receipt(name: &str, seen: &FaultSeen<'_>) -> Assertion {
     let evidence: Vec<String> = lines
         .flat_map(|(when, receipt)| receipt.evidence.iter().map(move |line| format!("{when}: {line}")))
         .collect();
+    let failed = seen.healed.and_then(|receipt| receipt.failed.as_ref());
+    let held = format!("seen in effect at {effective}, seen healed at {healed}");
+    let (verdict, detail) = match (doubt, failed) {
+        (Some(doubt), _) => (Judgement::Inconclusive, doubt),
+        (None, Some(failed)) => (Judgement::Fail, format!("{failed}; {held}")),
+        (None, None) => (Judgement::Pass, held),
+    };
     let finding = Finding {
-        verdict: if doubt.is_some() {
-            Judgement::Inconclusive
-        } else {
-            Judgement::Pass
-        },
-        detail: doubt.unwrap_or_else(|| format!("seen in effect at {effective}, seen healed at {healed}")),
+        verdict,
+        detail,
         samples: evidence.len() as u64,
         evidence: evidence.into_iter().take(Finding::EVIDENCE_MAX).collect(),
     };

@@ -333,6 +333,9 @@ pub struct Recovery {
     /// How long good time must last to count.
     #[serde(default = "default_stable_for")]
     pub stable_for: DurationMs,
+    /// How long service may be disrupted in all, from the first effect of a fault to the same moment: the tolerance for the
+    /// damage done, however soon it is over after the last heal. As long as it takes unless given.
+    pub disrupted_for: Option<DurationMs>,
 }
 
 fn default_stable_for() -> DurationMs {
@@ -380,7 +383,12 @@ pub struct Control {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct With {
     /// Environment set over everything else, by service.
+    #[serde(default)]
     pub environment: BTreeMap<String, BTreeMap<String, String>>,
+    /// Values for `${name}` over those of `configuration`: the same experiment with another setting, or another step.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ConfigurationValue>")]
+    pub configuration: BTreeMap<String, serde_json::Value>,
 }
 
 /// What to do about a missing key.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::measured::{Measured, after};
 use super::postgres::each::{self, Member};
 use super::postgres::held::{self, Holder};
+use super::postgres::table::TableName;
 use super::postgres::{Refused, Server, in_time, setting_ms};
 use super::process::TARGETS;
 use super::{Fault, FaultContext, FaultError, Problem, Receipt, target};
@@ -28,6 +29,9 @@ pub struct LongTransaction<T> {
     /// How isolated it is. One that is less so keeps no snapshot while it is idle.
     #[serde(default)]
     pub isolation: Isolation,
+    /// A table that it has read, as a report would: whoever wants that for itself waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<TableName>,
 }
 
 /// The levels at which a transaction keeps its first snapshot.
@@ -58,6 +62,7 @@ impl<T> LongTransaction<T> {
         Ok(LongTransaction {
             targets: super::map_list(TARGETS, &self.targets, map)?,
             isolation: self.isolation,
+            reads: self.reads.clone(),
         })
     }
 }
@@ -70,8 +75,10 @@ impl Fault for LongTransaction<Target> {
 
     fn describe(&self) -> String {
         let isolation = self.isolation.sql();
+        let reads = self.reads.as_ref().map(|table| format!(" that has read {table}"));
         format!(
-            "leave a {isolation} transaction open at {}",
+            "leave a {isolation} transaction{} open at {}",
+            reads.unwrap_or_default(),
             target::names(&self.targets)
         )
     }
@@ -84,7 +91,11 @@ impl Fault for LongTransaction<Target> {
                 each::misplaced(&self.targets, Role::Standby, "which has no serializable transactions")
             }
         };
-        nobody.into_iter().chain(misplaced).collect()
+        let reads = self.reads.as_ref().and_then(TableName::problem).map(|problem| Problem {
+            path: "reads".to_owned(),
+            ..problem
+        });
+        nobody.into_iter().chain(misplaced).chain(reads).collect()
     }
 
     fn problems_in(&self, definition: &SystemDefinition, _compose: &ComposeFile) -> Vec<Problem> {
@@ -114,16 +125,19 @@ impl LongTransaction<Target> {
             Ok(holder) => holder,
             Err(refused) => return (None, member.unseen(format!("it did not begin: {refused}"))),
         };
-        let measured = match in_time(snapshot(&member.server, holder.pid)).await {
-            Ok(Some(snapshot)) => {
+        let measured = match in_time(self.seen(&member.server, holder.pid)).await {
+            Ok(Some(seen)) => {
                 let onset = Some(start.elapsed());
                 let seen = format!(
-                    "pg_stat_activity shows session {} idle in transaction with {snapshot}",
+                    "pg_stat_activity shows session {} idle in transaction with {seen}",
                     holder.pid
                 );
                 Measured::new(onset, format!("{}: {seen}{}", member.id, after(onset)))
             }
-            Ok(None) => member.unseen(format!("pg_stat_activity shows no snapshot of session {}", holder.pid)),
+            Ok(None) => member.unseen(format!(
+                "the server's views show no snapshot of session {}, or no lock on what it has read",
+                holder.pid
+            )),
             Err(refused) => member.unseen(refused),
         };
         (Some(holder), measured)
@@ -140,10 +154,29 @@ impl LongTransaction<Target> {
                 .ask(&format!("begin isolation level {}", self.isolation.sql()))
                 .await?;
             // The first question takes the snapshot.
-            session.ask("select 1").await
+            match &self.reads {
+                None => session.ask("select 1").await,
+                Some(table) => session.ask(&format!("select from {} limit 1", table.quoted())).await,
+            }
         })
         .await?;
         Ok(holder)
+    }
+}
+
+impl LongTransaction<Target> {
+    /// The snapshot that it holds, and the lock on the table that it has read; nothing if one of them is not there.
+    async fn seen(&self, server: &Server, pid: i32) -> Result<Option<String>, Refused> {
+        let snapshot = snapshot(server, pid).await?;
+        let (Some(snapshot), Some(table)) = (&snapshot, &self.reads) else {
+            return Ok(snapshot);
+        };
+        let sql = format!(
+            "select count(*) from pg_locks where granted and pid = {pid} and relation = {}",
+            table.oid()
+        );
+        let locks: u32 = server.connect().await?.number(&sql).await?;
+        Ok((locks > 0).then(|| format!("{snapshot}, and pg_locks shows its lock on {table}")))
     }
 }
 
@@ -192,6 +225,8 @@ mod tests {
     #[derive(Default)]
     struct Transactions {
         open: Option<i32>,
+        /// It has read the orders.
+        has_read: bool,
         /// A transaction keeps no snapshot.
         keeps_none: bool,
         /// A session that is gone stays in the views.
@@ -204,6 +239,11 @@ mod tests {
                 "select pg_backend_pid()" => session.to_string(),
                 "begin isolation level repeatable read" => {
                     self.open = Some(session);
+                    String::new()
+                }
+                query if query.contains("from pg_locks") => u8::from(self.has_read).to_string(),
+                query if query == "select from \"orders\" limit 1" => {
+                    self.has_read = true;
                     String::new()
                 }
                 query if query.contains("backend_xmin") => {
@@ -238,6 +278,7 @@ mod tests {
         LongTransaction {
             targets: targets(&[1]),
             isolation: Isolation::default(),
+            reads: None,
         }
     }
 
@@ -255,6 +296,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_reads_a_table_is_confirmed_by_its_lock() {
+        let (_server, context) = first(Transactions::default()).await;
+        let report = LongTransaction {
+            reads: Some(TableName("orders".to_owned())),
+            ..fault()
+        };
+        let on = report.inject(&context).await.unwrap();
+        assert!(
+            on.confirmed && on.evidence[0].contains("and pg_locks shows its lock on orders"),
+            "{on:?}"
+        );
+        let elsewhere = LongTransaction {
+            reads: Some(TableName("payments".to_owned())),
+            ..fault()
+        };
+        let (_server, context) = first(Transactions::default()).await;
+        let on = elsewhere.inject(&context).await.unwrap();
+        assert!(
+            !on.confirmed && on.evidence[0].contains("no lock on what it has read"),
+            "{on:?}"
+        );
+        let statement = LongTransaction {
+            reads: Some(TableName("orders; drop table orders".to_owned())),
+            ..fault()
+        };
+        assert_eq!(statement.problems()[0].path, "reads");
+    }
+
+    #[tokio::test]
     async fn one_without_a_snapshot_or_that_is_gone_or_stays_is_told_so() {
         let keeps_none = Transactions {
             keeps_none: true,
@@ -262,7 +332,7 @@ mod tests {
         };
         let (_server, context) = first(keeps_none).await;
         let on = fault().inject(&context).await.unwrap();
-        assert!(!on.confirmed && on.evidence[0].contains("shows no snapshot"), "{on:?}");
+        assert!(!on.confirmed && on.evidence[0].contains("show no snapshot"), "{on:?}");
 
         let (server, context) = first(Transactions::default()).await;
         fault().inject(&context).await.unwrap();

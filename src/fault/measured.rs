@@ -33,6 +33,7 @@ pub(super) fn receipt(replicas: &[ReplicaId], parts: Vec<Measured>) -> Receipt {
         onset_us: onset.map(|onset| onset.as_micros().try_into().unwrap_or(u64::MAX)),
         replicas: replicas.iter().map(ToString::to_string).collect(),
         lapsed: false,
+        failed: None,
         evidence: parts.into_iter().flat_map(|part| part.evidence).collect(),
     }
 }
@@ -44,6 +45,7 @@ pub(super) fn nothing_to_heal() -> Receipt {
         onset_us: None,
         replicas: Vec::new(),
         lapsed: false,
+        failed: None,
         evidence: vec!["nothing to heal: the fault had not acted on anybody".to_owned()],
     }
 }

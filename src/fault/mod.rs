@@ -18,6 +18,7 @@
 //! What a fault owes: refuse in `problems` what cannot work, so that nothing starts; arm what undoes it before it acts;
 //! measure instead of trusting the answer of whoever did it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Target, ToxiproxyPlan};
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{Disk, EngineError, RunningSystem};
+use crate::system::engine::{Disk, EngineError, Release, RunningSystem};
 
 mod impaired;
 mod link;
@@ -37,6 +38,7 @@ mod network;
 mod path;
 mod postgres;
 mod process;
+mod rollout;
 mod sample;
 mod sign;
 mod spoil;
@@ -90,6 +92,11 @@ macro_rules! faults {
                 match self { $(Self::$variant(params) => params),+ }
             }
 
+            /// Takes in the files that it names, see [`Fault::read_files`].
+            pub fn read_files(&mut self, folder: &Path) -> Vec<Problem> {
+                match self { $(Self::$variant(params) => params.read_files(folder)),+ }
+            }
+
             /// What is wrong with it, beyond the form of the file and the existence of its targets; empty if nothing is.
             pub fn problems(&self) -> Vec<Problem> {
                 self.behaviour().problems()
@@ -128,6 +135,10 @@ faults! {
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
     SlowQueries(slow_queries::SlowQueries) = "slow-queries",
+    Migrate(migrate::Migrate) = "migrate",
+    Deploy(deploy::Deploy) = "deploy",
+    Rollback(rollback::Rollback) = "rollback",
+    Request(request::Request) = "request",
 }
 
 /// The behaviour of a fault.
@@ -155,6 +166,22 @@ pub trait Fault: Send + Sync {
     /// Whether the heal undoes it. If not, its time is over when `for` is, and the heal says whether it is still as it was.
     fn is_undone(&self) -> bool {
         true
+    }
+
+    /// Whether it may itself turn out to have failed, as [`Receipt::failed`] says: then its step is an assertion by its name.
+    fn is_judged(&self) -> bool {
+        false
+    }
+
+    /// Takes in the files that its parameters name, relative to the folder of the system, so that a plan is whole; what is
+    /// wrong with them. Called before `problems`.
+    fn read_files(&mut self, _folder: &Path) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// What it has its targets run in place of what the Compose file says, if it does.
+    fn release(&self) -> Option<Release> {
+        None
     }
 
     /// The replicas whose connections to which others must go through links from the start, if any.
@@ -209,19 +236,22 @@ pub enum Hold {
     Replay,
     /// Whether its transactions may write.
     Writes,
+    /// What it answers at a path.
+    Answer(String),
 }
 
 impl Hold {
     /// How many faults there can be, for messages.
     pub fn allowed(&self) -> &'static str {
         match self {
-            Self::Processes => "one fault of processes (kill, stop, pause) at a time on each replica",
+            Self::Processes => "one fault of processes (kill, stop, pause, deploy, rollback) at a time on each replica",
             Self::Role => "one promotion at a time of each replica",
             Self::Clock => "one shift of the clock at a time on each replica",
             Self::Disk(_) => "one fault that fills a disk at a time on each replica",
             Self::Table(_) => "one fault (lock, slow-queries) at a time on each table of a replica",
             Self::Connections => "one fault that exhausts connections at a time on each replica",
             Self::Writes => "one fault that makes transactions read-only at a time on each replica",
+            Self::Answer(_) => "one request whose effect is seen at that path at a time on each replica",
             Self::Replay => "one fault that stops the replay at a time on each replica",
         }
     }
@@ -331,6 +361,9 @@ pub struct Receipt {
     /// and what was seen in its time is no evidence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
+    /// Of a heal: what was to be done did not succeed, which is a finding about the system and no doubt about the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// Each measurement in one line, such as `payment-provider-1 -> postage-api-1: 0 of 5 datagrams arrived`.
     pub evidence: Vec<String>,
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
@@ -50,8 +51,12 @@ impl Server {
     async fn open(config: &Config) -> Result<Session, Refused> {
         let (client, connection) = config.connect(NoTls).await.map_err(|error| Refused::of(&error))?;
         // It ends when the session is dropped. What breaks it is told to whoever asks on it.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Session { client })
+        let connection = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        Ok(Session {
+            client,
+            connection,
+            waits: true,
+        })
     }
 }
 
@@ -59,9 +64,26 @@ impl Server {
 #[derive(Debug)]
 pub(super) struct Session {
     client: Client,
+    connection: AbortHandle,
+    /// Dropped, it waits in the background for the answers that are still to come.
+    waits: bool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.waits {
+            self.connection.abort();
+        }
+    }
 }
 
 impl Session {
+    /// The same session, whose connection breaks when it is dropped, whatever the server is at.
+    pub(super) fn ending_at_once(mut self) -> Self {
+        self.waits = false;
+        self
+    }
+
     /// Whether it follows another server, and accepts no writes.
     pub(super) async fn is_in_recovery(&self) -> Result<bool, Refused> {
         match self.ask("select pg_is_in_recovery()").await?.as_deref() {
@@ -106,6 +128,17 @@ impl Session {
         let answer = self.ask(sql).await?;
         let number = answer.as_deref().and_then(|answer| answer.parse().ok());
         number.ok_or_else(|| Refused::because(format!("`{sql}` answered {answer:?}")))
+    }
+
+    /// Runs a statement; how many rows it touched.
+    pub(super) async fn execute(&self, sql: &str) -> Result<u64, Refused> {
+        let answer = self.client.simple_query(sql).await;
+        let answer = answer.map_err(|error| Refused::of(&error))?;
+        let touched = answer.iter().map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => *rows,
+            _ => 0,
+        });
+        Ok(touched.sum())
     }
 
     /// The first row of an answer, empty if there is none.

@@ -13,7 +13,8 @@ use tokio::sync::broadcast;
 use super::{FaultContext, Patience};
 use crate::plan::{ReplicaId, Target};
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Release, Replica, Running, RunningSystem, Undo};
+use crate::system::postgres::scratch::Postgres;
 
 /// What a replica of the double does wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +29,22 @@ pub(super) struct Disobedience {
     pub never_ready: bool,
     /// The engine refuses to halt it.
     pub refuses: bool,
+}
+
+/// What comes of giving a replica another release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Redeployed {
+    /// It runs it.
+    #[default]
+    Obeys,
+    /// The engine says that it did, and the old process goes on.
+    KeepsOld,
+    /// Another process runs, with the environment of the old.
+    WithOldEnvironment,
+    /// Another process runs, whose environment nobody can see.
+    Unseen,
+    /// The engine ends it, and fails.
+    Fails,
 }
 
 /// Where the double's replicas would answer for their role.
@@ -55,6 +72,11 @@ pub(super) struct FakeSystem {
 struct State {
     processes: BTreeMap<ReplicaId, ProcessState>,
     was_halted: bool,
+    /// What has been put in the place of what it ran at first.
+    running: BTreeMap<ReplicaId, Running>,
+    redeployed: BTreeMap<ReplicaId, Redeployed>,
+    processes_begun: u32,
+    is_busy: bool,
     /// What was asked, in order: `kill api-1`, `arm 7 Start api-1`.
     asked: Vec<String>,
 }
@@ -73,10 +95,28 @@ pub(super) fn targets(indices: &[u32]) -> Vec<Target> {
 impl FakeSystem {
     /// Two replicas of `api` that answer HTTP, at these addresses and with these agents.
     pub(super) fn new(disobedience: Disobedience, agents: [(Ipv4Addr, Option<SocketAddr>); 2]) -> Arc<Self> {
+        Self::with_database(disobedience, agents, POSTGRES_PORT)
+    }
+
+    /// One whose first replica is that server.
+    pub(super) fn of_server(server: &Postgres) -> Arc<Self> {
+        let beside = Ipv4Addr::from_bits(server.address.to_bits() + 1);
+        Self::with_database(
+            Disobedience::default(),
+            [(server.address, None), (beside, None)],
+            server.port,
+        )
+    }
+
+    fn with_database(
+        disobedience: Disobedience,
+        agents: [(Ipv4Addr, Option<SocketAddr>); 2],
+        database_port: u16,
+    ) -> Arc<Self> {
         let definition = json!({
             "name": "double", "title": "Test double", "operations": {},
             "groups": {"database": {"services": ["api"], "roles": {"postgres": {
-                "port": POSTGRES_PORT, "user": "nightmail", "password": null, "database": "postgres",
+                "port": database_port, "user": "postgres", "password": null, "database": "postgres",
             }}}},
             "services": {"api": {
                 "ready": {"http": {"port": 80, "path": "/"}},
@@ -135,6 +175,23 @@ impl FakeSystem {
         self.state.lock().unwrap().processes.insert(id.clone(), process);
     }
 
+    /// What will come of giving a replica another release.
+    pub(super) fn redeployed(&self, id: &ReplicaId, redeployed: Redeployed) {
+        self.state.lock().unwrap().redeployed.insert(id.clone(), redeployed);
+    }
+
+    /// No replica is ready from now on.
+    pub(super) fn busy(&self) {
+        self.state.lock().unwrap().is_busy = true;
+    }
+
+    /// What it runs, if it does.
+    pub(super) fn release(&self, id: &ReplicaId) -> Option<Release> {
+        let state = self.state.lock().unwrap();
+        let runs = state.processes[id] == ProcessState::Running;
+        runs.then(|| state.running(id).release)
+    }
+
     fn halt(&self, word: &str, id: &ReplicaId, process: ProcessState) -> Result<(), EngineError> {
         let mut state = self.state.lock().unwrap();
         state.asked.push(format!("{word} {id}"));
@@ -161,6 +218,17 @@ impl FakeSystem {
     }
 }
 
+impl State {
+    fn running(&self, id: &ReplicaId) -> Running {
+        let first = || Running {
+            process: format!("the first process of {id}"),
+            release: Release::default(),
+            environment: Some(BTreeMap::new()),
+        };
+        self.running.get(id).cloned().unwrap_or_else(first)
+    }
+}
+
 #[async_trait]
 impl RunningSystem for FakeSystem {
     fn replicas(&self) -> &[Replica] {
@@ -183,6 +251,50 @@ impl RunningSystem for FakeSystem {
         self.revert("start", id)
     }
 
+    async fn redeploy(&self, id: &ReplicaId, release: &Release) -> Result<(), EngineError> {
+        let mut state = self.state.lock().unwrap();
+        let variables = release
+            .environment
+            .iter()
+            .map(|(name, value)| format!(" {name}={value}"));
+        let asked = format!("redeploy {id}{}", variables.collect::<String>());
+        state.asked.push(asked.clone());
+        state.was_halted = true;
+        let redeployed = state.redeployed.get(id).copied().unwrap_or_default();
+        let process = match redeployed {
+            Redeployed::KeepsOld => return Ok(()),
+            Redeployed::Fails => ProcessState::Exited,
+            _ => ProcessState::Running,
+        };
+        state.processes.insert(id.clone(), process);
+        if process == ProcessState::Exited {
+            return Err(EngineError::Refused {
+                action: asked,
+                reason: "no".to_owned(),
+            });
+        }
+        state.processes_begun += 1;
+        let environment = match redeployed {
+            Redeployed::Unseen => None,
+            Redeployed::WithOldEnvironment => state.running(id).environment,
+            _ => Some(release.environment.clone()),
+        };
+        let running = Running {
+            process: format!("process {}", state.processes_begun),
+            release: release.clone(),
+            environment,
+        };
+        state.running.insert(id.clone(), running);
+        Ok(())
+    }
+
+    async fn running(&self, id: &ReplicaId) -> Result<Option<Running>, EngineError> {
+        self.replica(id)?;
+        let state = self.state.lock().unwrap();
+        let runs = state.processes[id] == ProcessState::Running;
+        Ok(runs.then(|| state.running(id)))
+    }
+
     async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {
         self.halt("pause", id, ProcessState::Paused)
     }
@@ -199,6 +311,9 @@ impl RunningSystem for FakeSystem {
     async fn is_ready(&self, id: &ReplicaId) -> Result<bool, EngineError> {
         let (process, was_halted) = {
             let state = self.state.lock().unwrap();
+            if state.is_busy {
+                return Ok(false);
+            }
             (state.processes[id], state.was_halted)
         };
         match process {

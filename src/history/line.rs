@@ -181,6 +181,8 @@ impl<'a> Cursor<'a> {
             status,
             error,
             values,
+            // A line that has one is no line of this spelling.
+            forbidden: None,
         })
     }
 

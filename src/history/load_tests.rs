@@ -24,6 +24,7 @@ fn op(key: &str) -> Record<'static> {
         status: Some(201),
         error: None,
         values: [("amount".into(), Value::Int(250))].into_iter().collect(),
+        forbidden: None,
     })
 }
 
@@ -198,8 +199,9 @@ fn any_record() -> impl Strategy<Value = Record<'static>> {
                 outcome,
                 attempts,
                 status,
-                error: error.map(Cow::Owned),
+                error: error.clone().map(Cow::Owned),
                 values,
+                forbidden: error.map(Cow::Owned),
             })
         },
     );

@@ -77,6 +77,9 @@ pub struct Op<'a> {
     /// The recorded values of the request.
     #[serde(borrow, default, skip_serializing_if = "Fields::is_empty")]
     pub values: Fields<'a>,
+    /// The first answer in any attempt that no customer must get, by the operation's rule `never`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub forbidden: Option<Cow<'a, str>>,
 }
 
 impl Op<'_> {

@@ -187,9 +187,12 @@ fn assertions(text: &mut String, plan: &Plan) {
     }
     if let Some(recovery) = &plan.recovery {
         let (within, stable) = (DurationMs(recovery.within_ms), DurationMs(recovery.stable_for_ms));
+        let most = recovery.disrupted_for_ms.map_or_else(String::new, |most| {
+            format!("; service disrupted for at most {}", DurationMs(most))
+        });
         line(
             text,
-            format!("recovery: within {within} of the last heal, lasting {stable}"),
+            format!("recovery: within {within} of the last heal, lasting {stable}{most}"),
         );
     }
     if !plan.afterwards.is_empty() {

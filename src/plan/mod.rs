@@ -16,6 +16,7 @@ use rate::RatePlan;
 use crate::fault::FaultSpec;
 use crate::history::Outcome;
 use crate::system::definition::SystemDefinition;
+use crate::system::engine::Release;
 
 mod bound;
 pub mod describe;
@@ -26,6 +27,7 @@ pub mod variants;
 mod window;
 
 pub use bound::{Bound, BoundUnit, Compare, NoBound};
+pub use variants::Variation;
 pub use window::WindowedProbe;
 
 /// The `schema_version` of `plan.json`.
@@ -82,6 +84,13 @@ pub struct Plan {
     /// Values taken from environment variables. They are needed to run the plan, and are never written.
     #[serde(skip)]
     pub secrets: Vec<String>,
+}
+
+impl Plan {
+    /// What faults have replicas run in place of what the Compose file says.
+    pub fn releases(&self) -> impl Iterator<Item = Release> {
+        self.faults.iter().filter_map(|fault| fault.fault.behaviour().release())
+    }
 }
 
 /// Which experiment a plan came from.
@@ -216,7 +225,7 @@ pub enum Role {
 }
 
 /// A fault, ready to inject.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedFault {
     /// Position in the method, from 0.
     pub id: u32,
@@ -322,6 +331,9 @@ pub struct RecoveryPlan {
     pub within_ms: u64,
     /// How long good time must last to count.
     pub stable_for_ms: u64,
+    /// How long service may be disrupted in all, from the first effect of a fault; as long as it takes unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disrupted_for_ms: Option<u64>,
 }
 
 /// Loss that the experiment states as tolerable. Zero unless stated.
@@ -350,10 +362,16 @@ pub struct NegativeControl {
 pub enum ControlChange {
     /// A defect of the system, switched on.
     Defect(String),
-    /// Environment set on services, by service.
+    /// Other settings.
     With {
-        /// Variables by service.
+        /// Environment set on services: variables by service.
         environment: BTreeMap<String, BTreeMap<String, String>>,
+        /// Other values of the experiment's configuration.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        configuration: BTreeMap<String, String>,
+        /// What they make of the experiment; absent where there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        variation: Option<Box<Variation>>,
     },
 }
 

@@ -12,7 +12,12 @@ const OF_THE_SYSTEM: [&str; 3] = ["system", "system_dir", "replicas"];
 impl Plan {
     /// What replaces this plan's secrets. A value that stands in the system's own files, such as a name, is none.
     pub fn redactor(&self) -> Redactor {
-        let of_names = self.environment.values().flat_map(redact::in_environment);
+        let releases: Vec<_> = self.releases().map(|release| release.environment).collect();
+        let of_names = self
+            .environment
+            .values()
+            .chain(&releases)
+            .flat_map(redact::in_environment);
         let known = self.known();
         let all = Redactor::new(self.secrets.iter().cloned().chain(of_names));
         all.sparing(|secret| known.iter().any(|text| text.contains(secret)))
@@ -25,8 +30,13 @@ impl Plan {
             redact::mask(environment);
         }
         for control in &mut plan.negative_controls {
-            if let ControlChange::With { environment } = &mut control.change {
+            if let ControlChange::With {
+                environment, variation, ..
+            } = &mut control.change
+            {
                 environment.values_mut().for_each(redact::mask);
+                let varied = variation.iter_mut().flat_map(|varied| varied.environment.values_mut());
+                varied.for_each(redact::mask);
             }
         }
         let value = serde_json::to_value(&plan).expect("a plan can be written");

@@ -81,7 +81,9 @@ impl Order {
                 ttl: Duration::from_millis(ttl_ms.parse().ok()?),
                 call: Call {
                     address: address.parse().ok()?,
-                    method: ["POST", "PUT", "DELETE"].into_iter().find(|known| *known == method)?,
+                    method: ["POST", "PUT", "PATCH", "DELETE"]
+                        .into_iter()
+                        .find(|known| *known == method)?,
                     path: path.to_owned(),
                     body: body.concat(),
                 },

@@ -29,6 +29,7 @@ fn op(kind: &'static str, intended_us: u64, done_us: u64, outcome: Outcome) -> O
         status: None,
         error: None,
         values: Default::default(),
+        forbidden: None,
     }
 }
 

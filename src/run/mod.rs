@@ -178,6 +178,7 @@ async fn bring_up(scene: &mut Scene<'_>) -> Result<Arc<dyn RunningSystem>, Stop>
         environment: scene.plan.environment.clone(),
         agents: agents(scene.plan),
         disks: disks(scene.plan),
+        images: images(scene.plan),
         links: links(scene.plan),
         seed: scene.plan.seed,
         redactor: scene.plan.redactor(),
@@ -244,6 +245,12 @@ fn disks(plan: &Plan) -> BTreeMap<ReplicaId, Vec<Disk>> {
         }
     }
     disks
+}
+
+/// Images that faults give to replicas.
+fn images(plan: &Plan) -> Vec<String> {
+    let images: BTreeSet<String> = plan.releases().filter_map(|release| release.image).collect();
+    images.into_iter().collect()
 }
 
 /// Whose connections must go through links to whom from the start: those made earlier than a link are out of its reach.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::event::Events;
@@ -35,6 +36,8 @@ pub struct SystemRequest {
     /// File systems of their own that replicas get, so that they can be filled; beside each of these replicas stands an agent
     /// that has them, too.
     pub disks: BTreeMap<ReplicaId, Vec<Disk>>,
+    /// Images that replicas may be given while the system is up, beside those that its services name.
+    pub images: Vec<String>,
     /// Fixes every draw of the links.
     pub seed: u64,
     /// Values that no log may hold, beside those that the environment's names call secret.
@@ -51,6 +54,17 @@ pub struct Disk {
     pub path: String,
     /// How much fits, in bytes.
     pub size_bytes: u64,
+}
+
+/// What a replica runs in place of what the Compose file says of its service. The default is what the Compose file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its image, by the name that a service or `x-nightmail.images` gives it.
+    pub image: Option<String>,
+    /// What stands in place of the service's `command`.
+    pub command: Option<Vec<String>>,
+    /// Environment set over the service's.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// What an engine can do, as far as engines differ in what experiments need.
@@ -117,6 +131,14 @@ pub trait RunningSystem: Send + Sync {
     /// Starts it again with the same address, and gives it back its restart policy. Nothing happens if it runs.
     async fn start(&self, id: &ReplicaId) -> Result<(), EngineError>;
 
+    /// Ends it as [`RunningSystem::stop`] does, and starts it anew with that release in place of the one that it has. It keeps
+    /// its address, names, links, named volumes and disks; files of its own are its image's again. After an error it may be
+    /// down, and whoever asks again has it come up.
+    async fn redeploy(&self, id: &ReplicaId, release: &Release) -> Result<(), EngineError>;
+
+    /// What runs there, measured now; none if nothing does.
+    async fn running(&self, id: &ReplicaId) -> Result<Option<Running>, EngineError>;
+
     /// Freezes its processes.
     async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError>;
 
@@ -169,7 +191,7 @@ pub enum Undo {
 pub struct Call {
     /// Whom to ask.
     pub address: SocketAddr,
-    /// `POST`, `PUT`, `DELETE`.
+    /// `POST`, `PUT`, `PATCH`, `DELETE`.
     pub method: &'static str,
     /// Without white space.
     pub path: String,
@@ -197,6 +219,18 @@ pub enum ProcessState {
     Paused,
     /// Not running.
     Exited,
+}
+
+/// What runs as a replica's main process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Tells it from every other, on one machine: `process 4711 since tick 93210`.
+    pub process: String,
+    /// The release that the engine has started it with.
+    pub release: Release,
+    /// Its environment, as the kernel shows it. Absent where that cannot be seen from here, or where the process has written
+    /// something else in its place.
+    pub environment: Option<BTreeMap<String, String>>,
 }
 
 /// A line of a replica's log.

@@ -1,5 +1,6 @@
 //! What the kernel says of a process in one line, enough to tell it from a later one of the same id.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// A line of `/proc/<pid>/stat`.
@@ -36,6 +37,24 @@ impl Stat {
     }
 }
 
+/// The environment that a process was started with; none if it cannot be read, or if the process has written something
+/// else in its place, as programs do that change their title.
+pub(crate) fn environment(pid: u32) -> Option<BTreeMap<String, String>> {
+    parse_environment(&fs::read(format!("/proc/{pid}/environ")).ok()?)
+}
+
+fn parse_environment(bytes: &[u8]) -> Option<BTreeMap<String, String>> {
+    let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
+    let read = variables.map(|variable| {
+        let variable = String::from_utf8_lossy(variable);
+        let (name, value) = variable.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let environment: BTreeMap<String, String> = read.collect::<Option<_>>()?;
+    // Every engine sets it.
+    environment.contains_key("PATH").then_some(environment)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +65,16 @@ mod tests {
         let stat = Stat::parse(&format!("1 (a) b (c)) Z {}", fields.join(" "))).unwrap();
         assert!(stat.is_gone());
         assert_eq!(stat.started, 22);
+    }
+
+    #[test]
+    fn an_environment_is_read_unless_something_else_stands_there() {
+        let read = parse_environment(b"PATH=/bin\0RELEASE=a=b\0").unwrap();
+        assert_eq!(read["RELEASE"], "a=b");
+        for overwritten in [&b"r process nginx\0\0"[..], b"", b"RELEASE=1\0", b"PATH=/bin\0worker\0"] {
+            assert_eq!(parse_environment(overwritten), None);
+        }
+        let own = environment(std::process::id()).unwrap();
+        assert_eq!(own.get("PATH").cloned(), std::env::var("PATH").ok());
     }
 }

@@ -262,6 +262,7 @@ impl Drop for InFlight {
             status: self.course.status,
             error: self.course.error.as_deref().map(Cow::Borrowed),
             values: operation.recorded(&self.values),
+            forbidden: self.course.forbidden.as_deref().map(Cow::Borrowed),
         }));
         let latency_us = done_us.saturating_sub(self.arrival.intended_us);
         if let Ok(mut tally) = self.shared.tally.lock() {

@@ -38,7 +38,7 @@ mod values;
 pub use client::{Addresses, ReplicaCounts};
 pub use load::{Load, LoadRequest};
 pub use schedule::{Arrival, Schedule};
-pub(crate) use template::{replica_number, variable_name};
+pub(crate) use template::{Rendered, replica_number, variable_name};
 pub use trigger::{Completion, Completions};
 pub use validate::problems;
 pub(crate) use values::pool_values;

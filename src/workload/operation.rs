@@ -24,6 +24,7 @@ pub struct Operation {
     request: Request,
     ok: Expression,
     fail: Expression,
+    never: Option<Expression>,
     retry: Option<CompiledRetry>,
     variables: Vec<String>,
     recorded: Vec<(String, usize)>,
@@ -45,6 +46,8 @@ pub struct Course {
     pub status: Option<u16>,
     /// What went wrong in the last attempt.
     pub error: Option<Cow<'static, str>>,
+    /// The first answer that no customer must get.
+    pub forbidden: Option<String>,
 }
 
 /// How one attempt ended.
@@ -53,6 +56,7 @@ struct Attempted {
     retry: bool,
     status: Option<u16>,
     error: Option<Cow<'static, str>>,
+    is_forbidden: bool,
 }
 
 impl Operation {
@@ -76,6 +80,10 @@ impl Operation {
             request: Request::compile(&definition.request, &format!("{at}.request"), &known)?,
             ok: expression("outcome.ok", &definition.outcome.ok)?,
             fail: expression("outcome.fail", &definition.outcome.fail)?,
+            never: match &definition.outcome.never {
+                Some(never) => Some(expression("outcome.never", never)?),
+                None => None,
+            },
             retry: match &definition.retry {
                 None => None,
                 Some(Retry {
@@ -135,6 +143,10 @@ impl Operation {
             let attempted = self.classify(answer);
             course.status = attempted.status.or(course.status);
             course.error = attempted.error;
+            if attempted.is_forbidden && course.forbidden.is_none() {
+                let status = attempted.status.unwrap_or_default();
+                course.forbidden = Some(format!("status {status} in attempt {}", course.attempts));
+            }
             match attempted.outcome {
                 Outcome::Ok => return Outcome::Ok,
                 Outcome::Fail => {}
@@ -163,6 +175,7 @@ impl Operation {
                     Effect::NoneLocal => Op::LATE.into(),
                     Effect::None | Effect::Unknown => broken.error.into(),
                 }),
+                is_forbidden: false,
             },
         }
     }
@@ -185,12 +198,14 @@ impl Operation {
         } else {
             Outcome::Info
         };
+        let is_forbidden = self.never.as_ref().is_some_and(&mut holds);
         let retry = outcome != Outcome::Ok && self.retry.as_ref().is_some_and(|retry| holds(&retry.when));
         Attempted {
             outcome,
             retry,
             status: Some(answer.status),
             error: error.filter(|_| outcome == Outcome::Info),
+            is_forbidden,
         }
     }
 }

@@ -30,6 +30,7 @@ pub async fn measure(engine: &str) -> Result<Figures, Failure> {
         links: BTreeMap::new(),
         agents: Vec::new(),
         disks: BTreeMap::new(),
+        images: Vec::new(),
         seed: 1,
     };
     engine.prepare(&request, &events).await?;

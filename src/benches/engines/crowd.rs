@@ -50,6 +50,7 @@ pub async fn measure(dir: &Path) -> Result<Figures, Failure> {
         environment: BTreeMap::new(),
         agents: Vec::new(),
         disks: Default::default(),
+        images: Vec::new(),
         links: BTreeMap::new(),
         seed: 1,
         redactor: Redactor::default(),

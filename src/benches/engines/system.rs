@@ -75,6 +75,7 @@ fn request(run_id: &str, logs: &Path) -> Result<SystemRequest, Failure> {
         environment: BTreeMap::new(),
         agents: vec![replica("postage-worker"), replica("payment-provider")],
         disks: Default::default(),
+        images: Vec::new(),
         links: BTreeMap::new(),
         seed: 1,
         redactor: Redactor::default(),

@@ -62,6 +62,7 @@ pub fn op(kind: &str, key: &str, intended_us: u64, outcome: Outcome) -> Op<'stat
         status: None,
         error: None,
         values: Fields::default(),
+        forbidden: None,
     }
 }
 
@@ -213,6 +214,7 @@ pub fn plan_with_fault() -> Plan {
         recovery: Some(RecoveryPlan {
             within_ms: 10_000,
             stable_for_ms: 5_000,
+            disrupted_for_ms: None,
         }),
         schedule: Schedule {
             gate_ms: 5_000,
@@ -271,6 +273,7 @@ pub fn receipt(confirmed: bool) -> Receipt {
         onset_us: Some(1_000),
         replicas: vec!["api-1".into()],
         lapsed: false,
+        failed: None,
         evidence: vec!["api-1: exited".into()],
     }
 }

@@ -11,6 +11,7 @@ mod judgement;
 mod limit;
 mod model;
 mod naive;
+mod never_answered;
 mod one_writer;
 mod probes;
 mod published;

@@ -198,11 +198,14 @@ impl Resolver<'_> {
             };
             Ok::<Target, Infallible>(target)
         });
-        let Ok(fault) = mapped;
+        let Ok(mut fault) = mapped;
         bad.extend(self.meeting(&named));
         if bad.is_empty() {
             let (definition, compose) = (&self.system.definition, &self.system.compose);
-            let problems = [fault.problems(), fault.behaviour().problems_in(definition, compose)];
+            let problems = match fault.read_files(&self.system.dir) {
+                unread if unread.is_empty() => [fault.problems(), fault.behaviour().problems_in(definition, compose)],
+                unread => [unread, Vec::new()],
+            };
             bad.extend(problems.into_iter().flatten().map(|problem| {
                 let message = format!("`{}` {}", last(&problem.path), problem.message);
                 let at = place.below(&problem.path);
@@ -276,6 +279,16 @@ fn last(path: &str) -> &str {
 
 /// Whether a fault acts on packets, and so on all replicas of a service unless some of them are named.
 fn is_of_packets(fault: &FaultSpec<String>) -> bool {
+    anywhere(fault).behaviour().needs_agent()
+}
+
+/// Whether a step with that fault is an assertion, too.
+pub(super) fn is_judged(fault: &FaultSpec<String>) -> bool {
+    anywhere(fault).behaviour().is_judged()
+}
+
+/// The fault, whoever its targets are.
+fn anywhere(fault: &FaultSpec<String>) -> FaultSpec<Target> {
     let Ok(anywhere) = fault.map_targets(&mut |_, _| Ok::<_, Infallible>(Target::Replicas(Vec::new())));
-    anywhere.behaviour().needs_agent()
+    anywhere
 }

@@ -52,6 +52,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         document,
         experiment,
         system,
+        configuration: input.configuration,
         load: load::rates(&experiment.workload.0, &system.definition),
         capabilities: input.capabilities,
         seed: input.seed,
@@ -151,6 +152,7 @@ struct Resolver<'a> {
     document: &'a Document,
     experiment: &'a Experiment,
     system: &'a SystemUnderTest,
+    configuration: &'a BTreeMap<String, String>,
     /// The operations of the load, a profile's included.
     load: BTreeMap<String, OperationRate>,
     capabilities: &'a Capabilities,
@@ -218,7 +220,14 @@ impl Resolver<'_> {
                 );
                 None
             }
-            (Some(Recovery { within, stable_for }), true) => {
+            (
+                Some(Recovery {
+                    within,
+                    stable_for,
+                    disrupted_for,
+                }),
+                true,
+            ) => {
                 if stable_for.0 < 1_000 {
                     self.found.push(
                         self.document
@@ -233,6 +242,7 @@ impl Resolver<'_> {
                 Some(RecoveryPlan {
                     within_ms: within.0,
                     stable_for_ms: stable_for.0,
+                    disrupted_for_ms: disrupted_for.map(|most| most.0),
                 })
             }
             (None, false) => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::check::StatedBound;
+use crate::check::{Invariant, StatedBound};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::Bound;
 use crate::system::compose::ComposeFile;
@@ -195,6 +195,9 @@ impl Checker<'_> {
                 self.known(&place.below(path), "group with heartbeats", group, known);
             }
             self.bounds(&place, &names.bounds);
+            if let Invariant::NeverAnswered(asked) = invariant {
+                self.says_never(&place, &asked.operations);
+            }
             for mistake in invariant.checker().mistakes() {
                 self.found.push(
                     self.document
@@ -236,6 +239,28 @@ impl Checker<'_> {
                     "a defect needs at least one variable that switches it on",
                 );
             }
+        }
+    }
+
+    /// An operation that may be answered anything is never answered wrongly.
+    fn says_never(&mut self, place: &Place, operations: &[String]) {
+        let known = &self.definition.operations;
+        for (index, name) in operations.iter().enumerate() {
+            if known
+                .get(name)
+                .is_some_and(|operation| operation.outcome.never.is_none())
+            {
+                let at = place.key("operations").index(index);
+                self.found.push(
+                    self.document
+                        .at_value(&at, format!("`{name}` does not say what it must never be answered"))
+                        .allowed("operations with `outcome: {never: RULE}`")
+                        .hint("add for example `never: \"status == 500\"` to its `outcome`"),
+                );
+            }
+        }
+        if operations.is_empty() {
+            self.empty(&place.key("operations"), "no operation is asked about");
         }
     }
 

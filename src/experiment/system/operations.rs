@@ -35,6 +35,9 @@ impl Checker<'_> {
             self.replica_of_operation(&place, operation);
             self.expression(&place.key("outcome").key("ok"), &operation.outcome.ok);
             self.expression(&place.key("outcome").key("fail"), &operation.outcome.fail);
+            if let Some(never) = &operation.outcome.never {
+                self.expression(&place.key("outcome").key("never"), never);
+            }
             if let Some(retry) = &operation.retry {
                 self.expression(&place.key("retry").key("when"), &retry.when);
                 if retry.attempts < 1 {

@@ -30,8 +30,11 @@ pub(super) fn recovery(page: &Page<'_>) -> Markup {
 }
 
 fn asked(recovery: &RecoveryPlan) -> String {
+    let most = recovery.disrupted_for_ms.map_or_else(String::new, |most| {
+        format!(" Service may be disrupted for {} in all.", duration(most as f64))
+    });
     format!(
-        "Asked: good time must begin within {} of the last heal and last for {}. An operation is degraded while it is outside \
+        "Asked: good time must begin within {} of the last heal and last for {}.{most} An operation is degraded while it is outside \
          its tolerance over a rolling second; times count from what was measured, not from what was planned.",
         duration(recovery.within_ms as f64),
         duration(recovery.stable_for_ms as f64)

@@ -33,6 +33,7 @@ fn buy(index: u64) -> Op<'static> {
         status: (outcome == Outcome::Ok).then_some(200),
         error: error.map(Into::into),
         values: Default::default(),
+        forbidden: None,
     }
 }
 
@@ -49,6 +50,7 @@ fn look(index: u64) -> Op<'static> {
         status: Some(200),
         error: None,
         values: Default::default(),
+        forbidden: None,
     }
 }
 

@@ -151,6 +151,7 @@ pub(in crate::report) fn plan() -> Plan {
         recovery: Some(RecoveryPlan {
             within_ms: 10_000,
             stable_for_ms: 5_000,
+            disrupted_for_ms: None,
         }),
         invariants: vec![
             "nobody-charged-twice".to_owned(),

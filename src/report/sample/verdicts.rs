@@ -12,6 +12,7 @@ fn receipt(onset_us: u64, evidence: &[&str]) -> Receipt {
         onset_us: Some(onset_us),
         replicas: vec!["postage-api-1".to_owned(), "postage-api-2".to_owned()],
         lapsed: false,
+        failed: None,
         evidence: evidence.iter().map(|&line| line.to_owned()).collect(),
     }
 }

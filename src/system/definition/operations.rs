@@ -140,6 +140,9 @@ pub struct OutcomeRules {
     /// Refused, and documented to have had no effect.
     #[serde(default = "never")]
     pub fail: String,
+    /// What no customer must ever be told, in any attempt, however the operation ends: for the invariant `never-answered`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never: Option<String>,
 }
 
 fn never() -> String {

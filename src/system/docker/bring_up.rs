@@ -12,7 +12,7 @@ use super::images::Prepared;
 use super::lifecycle::{self, Policy};
 use super::network::Network;
 use super::replica::ReplicaContainer;
-use super::running::{Pod, RunningDocker};
+use super::running::{Life, Pod, RunningDocker};
 use super::{Client, labels, logs};
 use crate::event::Events;
 use crate::plan::ReplicaId;
@@ -37,6 +37,7 @@ pub(super) async fn up(
             owner: ground.owner.clone(),
             network: ground.network.clone(),
             images: prepared.images.clone(),
+            named: prepared.named.clone(),
             agent_image: prepared.agent.clone(),
         };
         start::start_all(starter, members, request, events).await
@@ -59,14 +60,38 @@ pub(super) async fn up(
 }
 
 /// Starts pods.
-struct Containers {
-    client: Client,
-    run_id: String,
+#[derive(Clone)]
+pub(super) struct Containers {
+    pub(super) client: Client,
+    pub(super) run_id: String,
     owner: String,
     network: Network,
     /// Reference of each service's image.
     images: BTreeMap<String, String>,
+    /// Reference of each image that has a name.
+    named: BTreeMap<String, String>,
     agent_image: String,
+}
+
+impl Containers {
+    /// Creates and starts a replica's container. Gives its id.
+    pub(super) async fn start(&self, member: &Member, holder: &str) -> Result<String, EngineError> {
+        let image = match &member.release.image {
+            None => &self.images[&member.id.service],
+            Some(name) => self.named.get(name).ok_or_else(|| EngineError::Refused {
+                action: format!("starting {}", member.id),
+                reason: format!("the image {name} was not made"),
+            })?,
+        };
+        let container = ReplicaContainer {
+            run_id: &self.run_id,
+            owner: &self.owner,
+            image,
+            holder_id: holder,
+            member,
+        };
+        container.start().await
+    }
 }
 
 #[async_trait]
@@ -88,34 +113,28 @@ impl Starter for Containers {
     }
 
     async fn launch(&self, member: &Member, holder: String, log: Arc<LogSink>) -> Result<Pod, EngineError> {
-        let container = ReplicaContainer {
-            run_id: &self.run_id,
-            owner: &self.owner,
-            image: &self.images[&member.id.service],
-            holder_id: &holder,
-            member,
-        };
-        let container = container.start().await?;
-        let following = Arc::new(logs::Shared::default());
-        let follower = logs::Follower {
-            client: self.client.clone(),
-            container: container.clone(),
-            sink: log.clone(),
-            shared: following.clone(),
+        let container = self.start(member, &holder).await?;
+        let (follower, following) = logs::Follower::of(&self.client, &container, &log);
+        let life = Life {
+            container,
+            deployment: member.deployment,
+            release: member.release.clone(),
+            following,
+            follower: Some(tokio::spawn(follower.follow())),
         };
         Ok(Pod {
             client: self.client.clone(),
             replica: member.replica(),
+            member: member.clone(),
+            made_by: self.clone(),
             holder,
-            container,
+            life: Mutex::new(life),
             policy: Policy::from(member.service.restart),
             stop_signal: member.service.stop_signal.clone(),
             stop_grace: member.service.stop_grace,
             ready: member.ready.clone(),
             healthcheck: member.has_healthcheck(),
             log,
-            following,
-            follower: Mutex::new(Some(tokio::spawn(follower.follow()))),
             process: Mutex::default(),
         })
     }
@@ -144,7 +163,7 @@ impl Launched for Pod {
     }
 
     async fn tail(&self) -> Vec<String> {
-        logs::tail(&self.client, &self.container, self.log.redactor()).await
+        logs::tail(&self.client, &self.container(), self.log.redactor()).await
     }
 }
 

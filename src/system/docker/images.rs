@@ -21,6 +21,8 @@ pub(super) struct Prepared {
     pub(super) compose: ComposeFile,
     /// Reference of each service's image.
     pub(super) images: BTreeMap<String, String>,
+    /// Reference of each image that has a name, by that.
+    pub(super) named: BTreeMap<String, String>,
     /// Reference of the agent's image.
     pub(super) agent: String,
 }
@@ -37,11 +39,13 @@ pub(super) fn read(path: &Path, events: &Events) -> Result<ComposeFile, EngineEr
     Ok(compose)
 }
 
-/// Makes, finds or pulls the images of a Compose file, those that do not build on each other at the same time.
+/// Makes, finds or pulls the images of a Compose file and those of these names beside them, those that do not build on each
+/// other at the same time.
 pub(super) async fn prepare(
     client: &Client,
     executable: &Path,
     compose: ComposeFile,
+    others: &[String],
     events: &Events,
 ) -> Result<Prepared, EngineError> {
     let maker = Maker { client, events };
@@ -49,7 +53,7 @@ pub(super) async fn prepare(
     let agent = maker.make("nightmail/agent", "packing this program".to_owned(), move || {
         own_binary::collect(&executable)
     });
-    let (agent, named) = try_join(agent, maker.named(&compose)).await?;
+    let (agent, named) = try_join(agent, maker.named(&compose, others)).await?;
     let builds = compose.services.iter().map(|(service, definition)| {
         let (maker, named, compose) = (&maker, &named, &compose);
         async move {
@@ -61,7 +65,12 @@ pub(super) async fn prepare(
         }
     });
     let images = try_join_all(builds).await?.into_iter().collect();
-    Ok(Prepared { compose, images, agent })
+    Ok(Prepared {
+        compose,
+        images,
+        named,
+        agent,
+    })
 }
 
 struct Maker<'a> {
@@ -70,9 +79,10 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Every image that is named anywhere: by a service, or as a base of a Dockerfile.
-    async fn named(&self, compose: &ComposeFile) -> Result<BTreeMap<String, String>, EngineError> {
+    /// Every image that is named anywhere: by a service, as a base of a Dockerfile, or among the others.
+    async fn named(&self, compose: &ComposeFile, others: &[String]) -> Result<BTreeMap<String, String>, EngineError> {
         let mut names: BTreeSet<String> = compose.images().into_iter().map(str::to_owned).collect();
+        names.extend(others.iter().cloned());
         for service in compose.services.values() {
             if let ImageSource::Build(build) = &service.image {
                 let bases = context::bases(build).map_err(|error| failed(&service.name, error))?;

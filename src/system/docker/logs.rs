@@ -15,10 +15,10 @@ use crate::system::start::LogSink;
 
 /// Follows one replica's log.
 pub(super) struct Follower {
-    pub(super) client: Client,
-    pub(super) container: String,
-    pub(super) sink: Arc<LogSink>,
-    pub(super) shared: Arc<Shared>,
+    client: Client,
+    container: String,
+    sink: Arc<LogSink>,
+    shared: Arc<Shared>,
 }
 
 /// What a follower and its replica tell each other.
@@ -33,11 +33,27 @@ pub(super) struct Shared {
 }
 
 impl Follower {
-    /// Follows until the system is taken down. A log that cannot be written does not end a run.
+    /// Follows the log of a container, and what it and its replica tell each other.
+    pub(super) fn of(client: &Client, container: &str, sink: &Arc<LogSink>) -> (Self, Arc<Shared>) {
+        let shared = Arc::new(Shared::default());
+        let follower = Self {
+            client: client.clone(),
+            container: container.to_owned(),
+            sink: sink.clone(),
+            shared: shared.clone(),
+        };
+        (follower, shared)
+    }
+
+    /// Follows until the container is about to be removed. A log that cannot be written does not end a run.
     pub(super) async fn follow(self) {
-        if self.sink.open().await.is_err() {
-            return;
+        if self.sink.open().await.is_ok() {
+            self.follow_on().await;
         }
+    }
+
+    /// The same for a log that an earlier container of the replica has begun.
+    pub(super) async fn follow_on(self) {
         // Docker repeats the whole log whenever it is followed anew.
         let mut last = String::new();
         loop {

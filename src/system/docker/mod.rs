@@ -7,8 +7,8 @@
 //! Everything made here carries a label with the run's id, and is removed by that label and by nothing else.
 //!
 //! `images` makes images, `ground` is what a run stands on, `network` makes its network, `holder` and `replica` create
-//! containers, `bring_up` has them started in order (which is `system::start`'s), `running` acts on them, `sweep` removes
-//! them, `gc` and `doctor` look at all, and `kept` at systems that stay up.
+//! containers, `bring_up` has them started in order (which is `system::start`'s), `running` acts on them, `redeploy` puts others
+//! in their place, `sweep` removes them, `gc` and `doctor` look at all, and `kept` at systems that stay up.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ mod lifecycle;
 mod logs;
 mod network;
 mod process;
+mod redeploy;
 mod replica;
 mod running;
 pub(crate) mod sweep;
@@ -101,18 +102,23 @@ impl Docker {
         let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
         match known {
             Some(prepared) => Ok(prepared),
-            None => self.make(path.clone(), images::read(&path, events)?, events).await,
+            None => {
+                let compose = images::read(&path, events)?;
+                self.make(path.clone(), compose, &request.images, events).await
+            }
         }
     }
 
-    /// Prepares the images of the Compose file at that path.
+    /// Prepares the images of the Compose file at that path, and others.
     async fn make(
         &self,
         path: PathBuf,
         compose: ComposeFile,
+        others: &[String],
         events: &Events,
     ) -> Result<Arc<images::Prepared>, EngineError> {
-        let prepared = Arc::new(images::prepare(&self.client, &self.executable, compose, events).await?);
+        let prepared = images::prepare(&self.client, &self.executable, compose, others, events).await?;
+        let prepared = Arc::new(prepared);
         let mut known = self.prepared.lock().expect("no holder panics");
         known.insert(path, prepared.clone());
         Ok(prepared)
@@ -178,7 +184,7 @@ impl Engine for Docker {
             .lock()
             .expect("no holder panics")
             .insert(request.run_id.clone(), ground);
-        let prepared = self.make(path, compose, events).await;
+        let prepared = self.make(path, compose, &request.images, events).await;
         if prepared.is_err() {
             self.clean(&request.run_id).await;
         }

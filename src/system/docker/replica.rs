@@ -12,6 +12,7 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use super::labels;
 use super::lifecycle::Policy;
+use crate::plan::ReplicaId;
 use crate::system::compose::{self, MountSource};
 use crate::system::engine::EngineError;
 use crate::system::start::{Member, sysctls};
@@ -60,7 +61,7 @@ impl ReplicaContainer<'_> {
         }
         let host_config = self.host_config();
         let mut request = image
-            .with_container_name(format!("nightmail-{}-{}", self.run_id, self.member.id))
+            .with_container_name(name_of(self.run_id, &self.member.id))
             .with_labels(&service.labels)
             .with_labels(labels::of_container(
                 self.run_id,
@@ -159,6 +160,11 @@ impl ReplicaContainer<'_> {
             ..Mount::default()
         }
     }
+}
+
+/// The name of a replica's container.
+pub(super) fn name_of(run_id: &str, replica: &ReplicaId) -> String {
+    format!("nightmail-{run_id}-{replica}")
 }
 
 /// The driver that lets logs be read back, whatever this Docker's default is.

@@ -1,7 +1,7 @@
 //! A system that is up: acting on its replicas, and taking it down.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -11,22 +11,27 @@ use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use super::bring_up::Containers;
 use super::ground::Ground;
 use super::lifecycle::{self, Policy};
 use super::process::Process;
 use super::{Client, labels, logs, sweep};
 use crate::plan::ReplicaId;
 use crate::system::definition::{Ready, SystemDefinition};
-use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Release, Replica, Running, RunningSystem, Undo};
 use crate::system::kept;
-use crate::system::start::{LogSink, Look, ready};
+use crate::system::start::{LogSink, Look, Member, ready};
 
 /// A replica with all that acting on it takes.
 pub(super) struct Pod {
     pub(super) client: Client,
     pub(super) replica: Replica,
+    /// As the Compose file has it.
+    pub(super) member: Member,
+    /// Makes another container of it.
+    pub(super) made_by: Containers,
     pub(super) holder: String,
-    pub(super) container: String,
+    pub(super) life: Mutex<Life>,
     pub(super) policy: Policy,
     pub(super) stop_signal: Option<String>,
     pub(super) stop_grace: Duration,
@@ -34,10 +39,19 @@ pub(super) struct Pod {
     /// Whether Docker runs a health check in it.
     pub(super) healthcheck: bool,
     pub(super) log: Arc<LogSink>,
+    pub(super) process: Mutex<Option<Process>>,
+}
+
+/// What a replica has as long as it runs one release.
+pub(super) struct Life {
+    /// Its container's id.
+    pub(super) container: String,
+    /// Counts its releases, from 0.
+    pub(super) deployment: u32,
+    pub(super) release: Release,
     pub(super) following: Arc<logs::Shared>,
     /// Follows its log.
-    pub(super) follower: Mutex<Option<JoinHandle<()>>>,
-    pub(super) process: Mutex<Option<Process>>,
+    pub(super) follower: Option<JoinHandle<()>>,
 }
 
 /// A system that is up on Docker.
@@ -52,13 +66,25 @@ pub(super) struct RunningDocker {
 }
 
 impl Pod {
+    pub(super) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().expect("no holder panics")
+    }
+
+    /// Its container's id.
+    pub(super) fn container(&self) -> String {
+        self.life().container.clone()
+    }
+
+    /// Tells the follower of its log that the container was started again.
+    fn has_started(&self) {
+        self.life().following.started.notify_one();
+    }
+
     /// Looks at the process again, after the container has started.
-    async fn refresh(&self) -> Result<(), Error> {
-        let pid = lifecycle::inspect(&self.client, &self.container)
-            .await?
-            .pid
-            .unwrap_or(0);
-        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
+    pub(super) async fn refresh(&self) -> Result<(), Error> {
+        let container = self.container();
+        let pid = lifecycle::inspect(&self.client, &container).await?.pid.unwrap_or(0);
+        *self.process.lock().expect("no holder panics") = Process::find(pid, &container);
         Ok(())
     }
 
@@ -68,8 +94,9 @@ impl Pod {
 
     /// How it is doing while it is to get ready, and takes another look at its process.
     pub(super) async fn look_at_container(&self) -> Result<Look, Error> {
-        let (look, pid) = lifecycle::look(&self.client, &self.container).await?;
-        *self.process.lock().expect("no holder panics") = Process::find(pid, &self.container);
+        let container = self.container();
+        let (look, pid) = lifecycle::look(&self.client, &container).await?;
+        *self.process.lock().expect("no holder panics") = Process::find(pid, &container);
         Ok(look)
     }
 
@@ -79,7 +106,7 @@ impl Pod {
             Some(Ready::Log { .. }) if self.log.has_seen_ready() => Ok(Ok(())),
             Some(ready) => Ok(ready::try_once(ready, self.replica.address).await),
             None => {
-                let state = lifecycle::inspect(&self.client, &self.container).await?;
+                let state = lifecycle::inspect(&self.client, &self.container()).await?;
                 let health = state.health.and_then(|health| health.status);
                 let runs = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
                 Ok(match (self.healthcheck, health) {
@@ -102,9 +129,10 @@ impl Pod {
         {
             return Ok(state);
         }
-        let state = lifecycle::inspect(&self.client, &self.container).await?;
+        let container = self.container();
+        let state = lifecycle::inspect(&self.client, &container).await?;
         let running = state.running.unwrap_or(false) && !state.restarting.unwrap_or(false);
-        let found = Process::find(state.pid.unwrap_or(0), &self.container);
+        let found = Process::find(state.pid.unwrap_or(0), &container);
         if known.is_some() && found.as_ref().is_none_or(Process::is_gone) {
             // Docker takes a moment to notice that a process has ended.
             return Ok(ProcessState::Exited);
@@ -118,7 +146,7 @@ impl Pod {
     }
 
     async fn kill(&self) -> Result<(), Error> {
-        lifecycle::hold(&self.client, &self.container, self.policy).await?;
+        lifecycle::hold(&self.client, &self.container(), self.policy).await?;
         // A frozen process would not notice: Docker thaws it first.
         let process = self
             .process()
@@ -129,15 +157,15 @@ impl Pod {
         self.signal("SIGKILL").await
     }
 
-    async fn stop(&self) -> Result<(), Error> {
-        lifecycle::hold(&self.client, &self.container, self.policy).await?;
+    pub(super) async fn stop(&self) -> Result<(), Error> {
+        lifecycle::hold(&self.client, &self.container(), self.policy).await?;
         if self.state().await? == ProcessState::Exited {
             return Ok(());
         }
-        lifecycle::unpause(&self.client, &self.container).await?;
+        lifecycle::unpause(&self.client, &self.container()).await?;
         let signal = match &self.stop_signal {
             Some(signal) => signal.clone(),
-            None => lifecycle::stop_signal(&self.client, &self.container).await?,
+            None => lifecycle::stop_signal(&self.client, &self.container()).await?,
         };
         self.signal(&signal).await?;
         let began = Instant::now();
@@ -153,7 +181,7 @@ impl Pod {
     /// Nothing happens to a container that does not run.
     async fn signal(&self, signal: &str) -> Result<(), Error> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        match self.client.kill_container(&self.container, Some(options)).await {
+        match self.client.kill_container(&self.container(), Some(options)).await {
             Err(error) if labels::status(&error) == Some(409) => Ok(()),
             result => result,
         }
@@ -162,20 +190,27 @@ impl Pod {
     async fn start(&self) -> Result<(), Error> {
         if self.state().await? != ProcessState::Exited {
             // The reaper was quicker, or somebody who knows nothing of its restart policy.
-            lifecycle::restore(&self.client, &self.container, self.policy).await?;
-            self.following.started.notify_one();
+            lifecycle::restore(&self.client, &self.container(), self.policy).await?;
+            self.has_started();
             return Ok(());
         }
-        lifecycle::wait_until_noticed(&self.client, &self.container).await?;
+        lifecycle::wait_until_noticed(&self.client, &self.container()).await?;
         self.log.forget_ready();
-        *self.following.ready_after.lock().expect("no holder panics") = logs::stamp_now();
-        lifecycle::restore_and_start(&self.client, &self.container, &self.holder, self.policy).await?;
-        self.following.started.notify_one();
+        *self.life().following.ready_after.lock().expect("no holder panics") = logs::stamp_now();
+        lifecycle::restore_and_start(&self.client, &self.container(), &self.holder, self.policy).await?;
+        self.has_started();
         self.refresh().await
     }
 
-    fn take_follower(&self) -> Option<JoinHandle<()>> {
-        self.follower.lock().expect("no holder panics").take()
+    /// Tells the follower of its log that the container is about to be removed.
+    pub(super) fn end_following(&self) {
+        let life = self.life();
+        life.following.ending.store(true, Ordering::Release);
+        life.following.started.notify_one();
+    }
+
+    pub(super) fn take_follower(&self) -> Option<JoinHandle<()>> {
+        self.life().follower.take()
     }
 }
 
@@ -222,15 +257,25 @@ impl RunningSystem for RunningDocker {
         pod.start().await.map_err(labels::refused(format!("starting {id}")))
     }
 
+    async fn redeploy(&self, id: &ReplicaId, release: &Release) -> Result<(), EngineError> {
+        self.pod(id)?.redeploy(release).await
+    }
+
+    async fn running(&self, id: &ReplicaId) -> Result<Option<Running>, EngineError> {
+        let pod = self.pod(id)?;
+        let running = pod.running().await;
+        running.map_err(labels::refused(format!("looking at {id}")))
+    }
+
     async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        let paused = self.client.pause_container(&pod.container).await;
+        let paused = self.client.pause_container(&pod.container()).await;
         paused.map_err(labels::refused(format!("pausing {id}")))
     }
 
     async fn unpause(&self, id: &ReplicaId) -> Result<(), EngineError> {
         let pod = self.pod(id)?;
-        let thawed = lifecycle::unpause(&self.client, &pod.container).await;
+        let thawed = lifecycle::unpause(&self.client, &pod.container()).await;
         thawed.map_err(labels::refused(format!("thawing {id}")))
     }
 
@@ -252,7 +297,7 @@ impl RunningSystem for RunningDocker {
         let pod = self.pod(id)?;
         self.ground
             .reaper
-            .arm(fault, undo, &pod.container, &pod.holder, pod.policy, ttl)
+            .arm(fault, undo, &pod.container(), &pod.holder, pod.policy, ttl)
             .map_err(|error| EngineError::Refused {
                 action: format!("telling the reaper when the fault on {id} must end"),
                 reason: error.to_string(),
@@ -281,8 +326,7 @@ impl RunningSystem for RunningDocker {
     async fn down(&self) -> Vec<String> {
         const LOGS_WITHIN: Duration = Duration::from_secs(1);
         for pod in &self.pods {
-            pod.following.ending.store(true, Ordering::Release);
-            pod.following.started.notify_one();
+            pod.end_following();
         }
         let leftovers = sweep::run(&self.client, &self.run_id).await;
         let deadline = tokio::time::Instant::now() + LOGS_WITHIN;

@@ -18,6 +18,8 @@ use crate::system::image::Settings;
 pub(super) struct Wanted {
     /// The Compose file all of whose images are wanted.
     pub(super) compose: PathBuf,
+    /// Names of others.
+    pub(super) others: Vec<String>,
 }
 
 /// A line of the porter's.
@@ -40,8 +42,8 @@ pub(super) enum Told {
     },
     /// Something for the reader.
     Notice(String),
-    /// All are there, by service.
-    Done(BTreeMap<String, Unpacked>),
+    /// All are there.
+    Done(Images),
     /// One could not be made.
     Failed {
         /// Which.
@@ -53,6 +55,15 @@ pub(super) enum Told {
     },
     /// The Compose file cannot be used.
     Invalid(String),
+}
+
+/// The images of a Compose file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Images {
+    /// By service.
+    pub(super) services: BTreeMap<String, Unpacked>,
+    /// Those that have a name, by that.
+    pub(super) named: BTreeMap<String, Unpacked>,
 }
 
 /// An image as a folder.
@@ -79,16 +90,18 @@ impl Porter {
         })
     }
 
-    /// Has every image of a Compose file made or found; tells `events` of each.
+    /// Has every image of a Compose file made or found, and those of these names beside them; tells `events` of each.
     pub(super) async fn prepare(
         &self,
         compose: PathBuf,
+        others: &[String],
         events: &Events,
-    ) -> Result<BTreeMap<String, Unpacked>, EngineError> {
+    ) -> Result<Images, EngineError> {
         let mut held = self.socket.lock().await;
         // Whoever drops this on the way leaves answers unread, which nobody may take for those to another question.
         let mut socket = held.take().ok_or_else(|| gone("it was left in the middle of a word"))?;
-        let done = ask(&mut socket, &Wanted { compose }, events).await?;
+        let others = others.to_vec();
+        let done = ask(&mut socket, &Wanted { compose, others }, events).await?;
         *held = Some(socket);
         done
     }
@@ -98,7 +111,7 @@ async fn ask(
     socket: &mut BufReader<UnixStream>,
     wanted: &Wanted,
     events: &Events,
-) -> Result<Result<BTreeMap<String, Unpacked>, EngineError>, EngineError> {
+) -> Result<Result<Images, EngineError>, EngineError> {
     let mut line = serde_json::to_string(wanted).map_err(gone)?;
     line.push('\n');
     socket.write_all(line.as_bytes()).await.map_err(gone)?;

@@ -45,7 +45,7 @@ pub use pod::{Entry, hosts_entry, image_has};
 pub use porter::main as porter;
 
 use ground::Ground;
-use images::{Porter, Unpacked};
+use images::{Images, Porter};
 use keep::Keeper;
 use names::Names;
 use process::Launcher;
@@ -75,8 +75,6 @@ pub struct Local {
     /// As long as somebody holds this, no image is pruned.
     _images_in_use: cache::Lock,
 }
-
-type Images = std::collections::BTreeMap<String, Unpacked>;
 
 impl Local {
     /// The engine of the stage that this process runs on.
@@ -113,7 +111,7 @@ impl Local {
         let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
         let images = match known {
             Some(images) => images,
-            None => self.make(path, events).await?,
+            None => self.make(path, &request.images, events).await?,
         };
         let members = start::members(&compose, request, |index| ground.network.address(index))?;
         let names = members.iter().map(|member| (member.address, member.names()));
@@ -127,13 +125,14 @@ impl Local {
             all_users: stage::all_users_exist(),
         };
         let replicas = members.iter().map(start::Member::replica).collect();
-        let started = start::start_all(starter, members, request, events).await?;
+        let started = start::start_all(starter.clone(), members, request, events).await?;
         Ok(Arc::new_cyclic(|own| RunningLocal {
             own: own.clone(),
             run_id: request.run_id.clone(),
             folder: request.logs_dir.parent().unwrap_or(&request.logs_dir).to_owned(),
             definition: request.definition.clone(),
             replicas,
+            starter,
             pods: started.pods,
             listeners: started.listeners,
             ground: ground.clone(),
@@ -142,8 +141,8 @@ impl Local {
         }))
     }
 
-    async fn make(&self, path: PathBuf, events: &Events) -> Result<Images, EngineError> {
-        let images = self.porter.prepare(path.clone(), events).await?;
+    async fn make(&self, path: PathBuf, others: &[String], events: &Events) -> Result<Images, EngineError> {
+        let images = self.porter.prepare(path.clone(), others, events).await?;
         let mut prepared = self.prepared.lock().expect("no holder panics");
         prepared.insert(path, images.clone());
         Ok(images)
@@ -166,7 +165,8 @@ impl Engine for Local {
 
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError> {
         // What was prepared earlier may have changed since: it is looked for anew.
-        self.make(compose_path(request), events).await.map(drop)
+        let made = self.make(compose_path(request), &request.images, events).await;
+        made.map(drop)
     }
 
     async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError> {

@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, dup, setsid};
 
 use super::finish::Finisher;
-use super::images::{QUIET, Told, Unpacked, Wanted};
+use super::images::{Images, QUIET, Told, Unpacked, Wanted};
 use crate::system::compose::{self, Build, ComposeFile, ImageSource};
 
 use crate::system::image::dockerfile::Dockerfile;
@@ -89,6 +89,7 @@ fn answer(wanted: &Wanted, nightmail: &Path, teller: &Teller) {
                 nightmail: nightmail.to_owned(),
             },
             compose: &compose,
+            others: &wanted.others,
             teller,
         };
         maker.all()
@@ -110,12 +111,13 @@ struct Maker<'a> {
     store: Store,
     finisher: Finisher,
     compose: &'a ComposeFile,
+    others: &'a [String],
     teller: &'a Teller,
 }
 
 impl Maker<'_> {
-    /// Every image of the Compose file, by service.
-    fn all(&self) -> Result<BTreeMap<String, Unpacked>, Failed> {
+    /// Every image of the Compose file, and the others.
+    fn all(&self) -> Result<Images, Failed> {
         let named = self.named()?;
         let services = self.compose.services.iter();
         let images = services.map(|(service, definition)| {
@@ -123,16 +125,19 @@ impl Maker<'_> {
                 ImageSource::Named(name) => named[name].clone(),
                 ImageSource::Build(build) => self.built(service, build, &named)?,
             };
-            let Stored { root, settings, .. } = stored;
-            Ok((service.clone(), Unpacked { root, settings }))
+            Ok((service.clone(), stored.into()))
         });
-        images.collect()
+        Ok(Images {
+            services: images.collect::<Result<_, _>>()?,
+            named: named.into_iter().map(|(name, stored)| (name, stored.into())).collect(),
+        })
     }
 
-    /// Images that services name, and those of recipes that Dockerfiles build on, those that need not wait for each other at the
-    /// same time.
+    /// Images that services name, those of recipes that Dockerfiles build on, and the others, those that need not wait for each
+    /// other at the same time.
     fn named(&self) -> Result<BTreeMap<String, Stored>, Failed> {
         let mut names: BTreeSet<String> = self.compose.images().into_iter().map(str::to_owned).collect();
+        names.extend(self.others.iter().cloned());
         for (service, definition) in &self.compose.services {
             if let ImageSource::Build(build) = &definition.image {
                 let file = Dockerfile::read(build).map_err(|error| (service.clone(), error))?;
@@ -206,6 +211,13 @@ impl Maker<'_> {
         }
         making.announce();
         ready.make(&self.store, &self.finisher)
+    }
+}
+
+impl From<Stored> for Unpacked {
+    fn from(stored: Stored) -> Self {
+        let Stored { root, settings, .. } = stored;
+        Self { root, settings }
     }
 }
 

@@ -20,12 +20,13 @@ use super::pod::spec::{Beside, Process, Program, Spec};
 use super::process::{Child, Ended, Held, Launcher};
 use crate::system::compose::{Healthcheck, Restart};
 use crate::system::definition::Ready;
-use crate::system::engine::{EngineError, ProcessState, Replica};
-use crate::system::start::{Launched, LogSink, Look, ready};
+use crate::system::engine::{EngineError, ProcessState, Release, Replica, Running};
+use crate::system::process_stat::{self, Stat};
+use crate::system::start::{Launched, LogSink, Look, Member, ready};
 
-/// What a replica is made from.
+/// What a replica is made from, as long as it runs one release.
 pub(super) struct Plan {
-    pub(super) replica: Replica,
+    pub(super) release: Release,
     pub(super) program: Program,
     pub(super) restart: Restart,
     pub(super) stop_signal: libc::c_int,
@@ -48,7 +49,12 @@ impl Drop for Pod {
 
 /// All there is of it.
 pub(super) struct Body {
-    pub(super) plan: Plan,
+    /// As the Compose file has it.
+    pub(super) member: Member,
+    pub(super) replica: Replica,
+    plan: std::sync::Mutex<Arc<Plan>>,
+    /// How often it was given another release.
+    deployments: AtomicU32,
     /// The namespace lives as long as this.
     held: Held,
     agent_words: Arc<std::sync::Mutex<Vec<String>>>,
@@ -84,6 +90,7 @@ struct Life {
 impl Pod {
     /// Starts it for the first time.
     pub(super) async fn launch(
+        member: &Member,
         plan: Plan,
         held: Held,
         agent_words: Arc<std::sync::Mutex<Vec<String>>>,
@@ -91,13 +98,16 @@ impl Pod {
         ground: Arc<Ground>,
         log: Arc<LogSink>,
     ) -> Result<Self, EngineError> {
-        let id = plan.replica.id.to_string();
+        let id = member.id.to_string();
         log.open().await.map_err(|error| EngineError::Refused {
             action: format!("making the log of {id}"),
             reason: error.to_string(),
         })?;
         let body = Arc::new(Body {
-            plan,
+            member: member.clone(),
+            replica: member.replica(),
+            plan: std::sync::Mutex::new(Arc::new(plan)),
+            deployments: AtomicU32::new(0),
             held,
             agent_words,
             launcher,
@@ -122,6 +132,11 @@ impl Pod {
 }
 
 impl Body {
+    /// What it is made from now.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().expect("no holder panics").clone()
+    }
+
     fn child(&self) -> Option<Child> {
         self.life.borrow().child.clone()
     }
@@ -170,7 +185,7 @@ impl Body {
         let (reader, writer) = words()?;
         let listening = tokio::spawn(self.clone().listen(reader, life));
         self.listening.lock().expect("no holder panics").replace(listening);
-        let mut program = self.plan.program.clone();
+        let mut program = self.plan().program.clone();
         // The harness's own descriptor: it is the namespace, whoever else has left it.
         program.network = Some(format!("/proc/{}/fd/{}", std::process::id(), self.held.network.as_raw_fd()).into());
         let launcher = self.launcher.clone();
@@ -238,7 +253,7 @@ impl Body {
         if self.kept_down.load(Ordering::Acquire) {
             return false;
         }
-        match self.plan.restart {
+        match self.plan().restart {
             Restart::No => false,
             Restart::Always | Restart::UnlessStopped => true,
             Restart::OnFailure(times) => ended != Ended::Code(0) && (times == 0 || self.life.borrow().restarts < times),
@@ -281,8 +296,9 @@ impl Body {
             return Ok(());
         };
         child.thaw()?;
-        child.signal(self.plan.stop_signal)?;
-        match tokio::time::timeout(self.plan.stop_grace, child.ended()).await {
+        let plan = self.plan();
+        child.signal(plan.stop_signal)?;
+        match tokio::time::timeout(plan.stop_grace, child.ended()).await {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.doom(&child)?;
@@ -300,6 +316,37 @@ impl Body {
         self.begin().await
     }
 
+    /// Stops it, and starts it as `plan_of` says for its next deployment. Its log goes on.
+    pub(super) async fn redeploy(
+        self: &Arc<Self>,
+        plan_of: impl FnOnce(u32) -> Result<Plan, EngineError>,
+    ) -> Result<(), EngineError> {
+        let refused = |action: &str| format!("{action} {}", self.replica.id);
+        // Each try has files of its own: an earlier one may have got as far as making them.
+        let plan = plan_of(self.deployments.fetch_add(1, Ordering::AcqRel) + 1)?;
+        self.stop().await.map_err(|error| EngineError::Refused {
+            action: refused("stopping"),
+            reason: error.to_string(),
+        })?;
+        self.hear_out().await;
+        *self.plan.lock().expect("no holder panics") = Arc::new(plan);
+        self.start().await.map_err(|reason| EngineError::Refused {
+            action: refused("starting"),
+            reason,
+        })
+    }
+
+    /// What runs there.
+    pub(super) fn running(&self) -> Option<Running> {
+        let pid = u32::try_from(self.pid()?).ok()?;
+        let since = Stat::read(pid)?.started;
+        Some(Running {
+            process: format!("process {pid} since tick {since}"),
+            release: self.plan().release.clone(),
+            environment: process_stat::environment(pid),
+        })
+    }
+
     pub(super) async fn pause(&self) -> io::Result<()> {
         match self.child().filter(|child| !child.is_gone()) {
             Some(child) => child.freeze().await,
@@ -313,9 +360,10 @@ impl Body {
 
     /// One try of its readiness; if it is not ready, the reason.
     pub(super) async fn try_ready(&self) -> Result<(), String> {
-        match (&self.plan.ready, &self.plan.healthcheck) {
+        let plan = self.plan();
+        match (&plan.ready, &plan.healthcheck) {
             (Some(Ready::Log { .. }), _) if self.log.has_seen_ready() => Ok(()),
-            (Some(ready), _) => ready::try_once(ready, self.plan.replica.address).await,
+            (Some(ready), _) => ready::try_once(ready, self.replica.address).await,
             (None, Some(check)) => self.try_health(check).await,
             (None, None) if self.state() == ProcessState::Exited => Err("its process does not run".to_owned()),
             (None, None) => Ok(()),
@@ -351,7 +399,7 @@ impl Body {
         };
         let process = Process {
             words: command,
-            ..self.plan.program.process.clone()
+            ..self.plan().program.process.clone()
         };
         let (reader, writer) = words()?;
         let launcher = self.launcher.clone();
@@ -444,7 +492,7 @@ impl Launched for Pod {
     }
 
     async fn check_agent(&self) -> Result<(), EngineError> {
-        check_agent(&self.body.plan.replica, &self.body.held, &self.body.agent_words)
+        check_agent(&self.body.replica, &self.body.held, &self.body.agent_words)
     }
 
     async fn tail(&self) -> Vec<String> {

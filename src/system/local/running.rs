@@ -12,10 +12,11 @@ use tokio::task::JoinHandle;
 use super::ground::Ground;
 use super::keep::Keeper;
 use super::replica::{Body, Pod};
+use super::starter::LocalStarter;
 use crate::control;
 use crate::plan::ReplicaId;
 use crate::system::definition::SystemDefinition;
-use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Release, Replica, Running, RunningSystem, Undo};
 use crate::system::kept;
 
 /// A system that is up.
@@ -27,6 +28,8 @@ pub(super) struct RunningLocal {
     pub(super) folder: PathBuf,
     pub(super) definition: SystemDefinition,
     pub(super) replicas: Vec<Replica>,
+    /// Says what they are made from.
+    pub(super) starter: LocalStarter,
     pub(super) pods: Vec<Pod>,
     pub(super) listeners: broadcast::Sender<LogLine>,
     pub(super) ground: Arc<Ground>,
@@ -39,7 +42,7 @@ impl RunningLocal {
         self.pods
             .iter()
             .map(|pod| &pod.body)
-            .find(|body| &body.plan.replica.id == id)
+            .find(|body| &body.replica.id == id)
             .ok_or_else(|| EngineError::NoReplica(id.to_string()))
     }
 
@@ -90,6 +93,16 @@ impl RunningSystem for RunningLocal {
 
     async fn start(&self, id: &ReplicaId) -> Result<(), EngineError> {
         self.body(id)?.start().await.map_err(refused(format!("starting {id}")))
+    }
+
+    async fn redeploy(&self, id: &ReplicaId, release: &Release) -> Result<(), EngineError> {
+        let body = self.body(id)?;
+        let plan_of = |deployment| self.starter.plan(&body.member.with_release(release, deployment));
+        body.redeploy(plan_of).await
+    }
+
+    async fn running(&self, id: &ReplicaId) -> Result<Option<Running>, EngineError> {
+        Ok(self.body(id)?.running())
     }
 
     async fn pause(&self, id: &ReplicaId) -> Result<(), EngineError> {

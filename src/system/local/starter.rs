@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::ground::Ground;
-use super::images::Unpacked;
+use super::images::{Images, Unpacked};
 use super::names::Names;
 use super::pod::spec::{Agent, Hold, Mount, PATH, Process, Program, Root, Spec};
 use super::process::{Held, Launcher};
@@ -20,10 +20,11 @@ use crate::system::start::{Links, LogSink, Member, Starter, agent_words, disk_fo
 const SHM_BYTES: u64 = 64 << 20;
 
 /// Starts the replicas of one run.
+#[derive(Clone)]
 pub(super) struct LocalStarter {
     pub(super) launcher: Launcher,
     pub(super) ground: Arc<Ground>,
-    pub(super) images: BTreeMap<String, Unpacked>,
+    pub(super) images: Images,
     /// Who can be found, by which names.
     pub(super) names: Arc<Names>,
     /// Whether every user id means something here.
@@ -72,7 +73,7 @@ impl Starter for LocalStarter {
     async fn launch(&self, member: &Member, holder: Holder, log: Arc<LogSink>) -> Result<Pod, EngineError> {
         let plan = self.plan(member)?;
         let (launcher, ground) = (self.launcher.clone(), self.ground.clone());
-        Pod::launch(plan, holder.held, holder.words, launcher, ground, log).await
+        Pod::launch(member, plan, holder.held, holder.words, launcher, ground, log).await
     }
 
     async fn check_agent(&self, member: &Member, holder: &Holder) -> Result<(), EngineError> {
@@ -98,8 +99,9 @@ impl LocalStarter {
         }))
     }
 
-    fn plan(&self, member: &Member) -> Result<Plan, EngineError> {
-        let (service, image) = (&member.service, &self.images[&member.service.name]);
+    /// What a member is made from.
+    pub(super) fn plan(&self, member: &Member) -> Result<Plan, EngineError> {
+        let (service, image) = (&member.service, self.image(member)?);
         let stop_signal = service.stop_signal.as_ref().or(image.settings.stop_signal.as_ref());
         let stop_signal = match stop_signal {
             None => libc::SIGTERM,
@@ -109,7 +111,7 @@ impl LocalStarter {
             })?,
         };
         Ok(Plan {
-            replica: member.replica(),
+            release: member.release.clone(),
             program: self.program(member, image)?,
             restart: service.restart,
             stop_signal,
@@ -119,6 +121,16 @@ impl LocalStarter {
         })
     }
 
+    fn image(&self, member: &Member) -> Result<&Unpacked, EngineError> {
+        match &member.release.image {
+            None => Ok(&self.images.services[&member.id.service]),
+            Some(name) => self.images.named.get(name).ok_or_else(|| EngineError::Refused {
+                action: format!("starting {}", member.id),
+                reason: format!("the image {name} was not made"),
+            }),
+        }
+    }
+
     fn program(&self, member: &Member, image: &Unpacked) -> Result<Program, EngineError> {
         let service = &member.service;
         let hostname = member.hostname();
@@ -126,7 +138,7 @@ impl LocalStarter {
             network: None,
             root: Root {
                 image: image.root.clone(),
-                changes: Some(self.ground.folder(format!("{}/changes", member.id))?),
+                changes: Some(self.ground.folder(format!("{}/changes", own_place(member)))?),
                 merged: self.ground.folder(format!("{}/root", member.id))?,
                 all_users: self.all_users,
                 read_only: service.read_only,
@@ -195,7 +207,7 @@ impl LocalStarter {
 
     fn anonymous(&self, member: &Member, target: &str) -> Result<PathBuf, EngineError> {
         let name = target.trim_matches('/').replace('/', "-");
-        self.ground.folder(format!("{}/volumes/{name}", member.id))
+        self.ground.folder(format!("{}/volumes/{name}", own_place(member)))
     }
 
     /// Files of the run: names resolve by the hosts file, and for those who do not look there by the name server.
@@ -217,6 +229,14 @@ impl LocalStarter {
             // A name may stand on several lines.
             ("/etc/host.conf".to_owned(), "multi on\n".to_owned()),
         ])
+    }
+}
+
+/// Where the run has what is a replica's own as long as it runs one release.
+fn own_place(member: &Member) -> String {
+    match member.deployment {
+        0 => member.id.to_string(),
+        later => format!("{}/deployment-{later}", member.id),
     }
 }
 

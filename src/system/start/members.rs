@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::plan::ReplicaId;
 use crate::system::compose::{ComposeFile, Service};
 use crate::system::definition::Ready;
-use crate::system::engine::{Disk, EngineError, Replica, SystemRequest};
+use crate::system::engine::{Disk, EngineError, Release, Replica, SystemRequest};
 
 /// A replica that is to be.
 #[derive(Debug, Clone)]
@@ -26,6 +26,10 @@ pub struct Member {
     pub disks: Vec<Disk>,
     /// Whom its connections go to through links.
     pub peers: Vec<ReplicaId>,
+    /// The release that it runs.
+    pub release: Release,
+    /// Counts its releases, from 0: each begins with its image's own files.
+    pub deployment: u32,
     /// Counts all replicas, from 0.
     pub index: u16,
     /// Its fixed address.
@@ -33,6 +37,21 @@ pub struct Member {
 }
 
 impl Member {
+    /// The same with a release in place of the one that the Compose file says, so many after the first.
+    pub fn with_release(&self, release: &Release, deployment: u32) -> Self {
+        let mut service = Service::clone(&self.service);
+        service.command = release.command.clone().or(service.command);
+        let mut environment = BTreeMap::clone(&self.environment);
+        environment.extend(release.environment.clone());
+        Self {
+            service: Arc::new(service),
+            environment: Arc::new(environment),
+            release: release.clone(),
+            deployment,
+            ..self.clone()
+        }
+    }
+
     /// The same, as the rest of a run knows it.
     pub fn replica(&self) -> Replica {
         Replica {
@@ -115,6 +134,8 @@ pub fn members(
                     .and_then(|hints| hints.ready.clone()),
                 environment: environment.clone(),
                 service: service.clone(),
+                release: Release::default(),
+                deployment: 0,
                 index,
                 address: address(index),
                 id,

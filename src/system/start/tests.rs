@@ -41,6 +41,7 @@ fn request(services: serde_json::Value, dir: &Path) -> SystemRequest {
         environment: BTreeMap::new(),
         agents: Vec::new(),
         disks: BTreeMap::new(),
+        images: Vec::new(),
         links: BTreeMap::new(),
         seed: 7,
         redactor: Redactor::default(),

@@ -178,7 +178,11 @@ async fn a_long_transaction_holds_its_snapshot_until_the_heal(engine: Under) {
         "create table orders as select generate_series(1, 100) as it",
     )
     .await;
-    let open = |targets: Vec<Target>, isolation: Isolation| LongTransaction { targets, isolation };
+    let open = |targets: Vec<Target>, isolation: Isolation| LongTransaction {
+        targets,
+        isolation,
+        reads: Some(TableName("orders".to_owned())),
+    };
     let snapshots = "select count(*) from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid()";
     for (number, isolation) in (0..).zip([Isolation::RepeatableRead, Isolation::Serializable]) {
         let (fault, context) = (open(role(Role::Primary), isolation), context(&system, number));

@@ -14,6 +14,7 @@ mod faults;
 mod lifecycle;
 mod lives;
 mod promotion;
+mod releases;
 mod replicas;
 #[path = "../ways/mod.rs"]
 mod ways;

@@ -100,6 +100,7 @@ pub fn request_of(name: &str, dir: PathBuf, definition: SystemDefinition) -> Sys
         environment: Default::default(),
         agents: Vec::new(),
         disks: Default::default(),
+        images: Vec::new(),
         links: Default::default(),
         seed: 1,
         redactor: Default::default(),

@@ -16,7 +16,9 @@ use nightmail::agent::client::Client;
 use nightmail::fault::FaultContext;
 use nightmail::plan::{ReplicaId, Target};
 use nightmail::system::definition::SystemDefinition;
-use nightmail::system::engine::{Call, EngineError, LogLine, ProcessState, Replica, RunningSystem, Undo};
+use nightmail::system::engine::{
+    Call, EngineError, LogLine, ProcessState, Release, Replica, Running, RunningSystem, Undo,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nlink::netlink::namespace::{self, NamespaceGuard};
@@ -315,6 +317,14 @@ impl RunningSystem for LabSystem {
 
     async fn start(&self, _id: &ReplicaId) -> Result<(), EngineError> {
         only_agents("start")
+    }
+
+    async fn redeploy(&self, _id: &ReplicaId, _release: &Release) -> Result<(), EngineError> {
+        only_agents("redeploy")
+    }
+
+    async fn running(&self, _id: &ReplicaId) -> Result<Option<Running>, EngineError> {
+        only_agents("running")
     }
 
     async fn pause(&self, _id: &ReplicaId) -> Result<(), EngineError> {

@@ -77,6 +77,25 @@ fn an_outage_that_ends_with_the_heal_takes_no_time_to_recover() {
 }
 
 #[test]
+fn a_disruption_that_lasts_longer_than_allowed_has_failed_though_recovery_was_in_time() {
+    let mut plan = plan();
+    let mut judged_at_most = |most_ms| {
+        plan.recovery.as_mut().unwrap().disrupted_for_ms = Some(most_ms);
+        judged(&plan, &outages(40, &[(10_000, 20_000)]), &build::events()).1
+    };
+    assert_eq!(judged_at_most(10_000).verdict, Judgement::Pass);
+    let finding = judged_at_most(9_999);
+    assert_eq!(finding.verdict, Judgement::Fail);
+    assert!(
+        finding
+            .detail
+            .starts_with("service was disrupted for 10.000 s, of 9.999 s at most; recovered 0.000 s after"),
+        "{}",
+        finding.detail
+    );
+}
+
+#[test]
 fn a_step_outage_is_measured_to_the_bin() {
     let (recovery, finding) = recovery(&outages(40, &[(10_000, 23_100)]));
     assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");

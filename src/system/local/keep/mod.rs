@@ -137,7 +137,7 @@ fn answer(system: &RunningLocal, ask: &Ask) -> Result<(Answer, Vec<OwnedFd>), St
         Ask::Process(id) => {
             let body = system.body(id).map_err(|error| error.to_string())?;
             let pid = body.pid().ok_or("it does not run at the moment")?;
-            let process = body.plan.program.process.clone();
+            let process = body.plan().program.process.clone();
             Ok((Answer::Process(Box::new(process)), vec![opened(STAGE)?, opened(pid)?]))
         }
         Ask::End => Err("it is being taken down already".to_owned()),

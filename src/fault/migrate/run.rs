@@ -1,0 +1,400 @@
+//! The migration itself, as a tool would run it: statement by statement or as a whole, tried again, killed, gone on with.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
+
+use super::statements::Statement;
+use super::watch::{self, OWN_LOCKS, Seen};
+use super::{Migrate, Then};
+use crate::fault::FaultContext;
+use crate::fault::measured::ms;
+use crate::fault::postgres::held::application;
+use crate::fault::postgres::{Refused, Server, Session, each, in_time, setting_ms};
+use crate::plan::Target;
+
+/// Only the first so many tries that failed are told.
+const NOTES_MAX: usize = 6;
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All of it was run.
+    Applied,
+    /// It was killed, and undone by the other script.
+    RolledBack,
+    /// It was killed, and left so, as was asked.
+    Left,
+    /// It did not get through: a finding.
+    Failed(String),
+    /// It could not be run as asked, which says nothing about the system.
+    Wrong(String),
+}
+
+/// How far it has come.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub began: Instant,
+    /// And when.
+    pub ended: Option<(Outcome, Instant)>,
+    /// Statements that are through.
+    pub done: usize,
+    /// What is run at the moment.
+    now: String,
+    rows: u64,
+    /// Statements, or transactions, that were sent.
+    sent: u32,
+    pid: Option<i32>,
+    is_being_killed: bool,
+    /// What else happened, in a line each.
+    pub notes: Vec<String>,
+    untold: u32,
+}
+
+/// Why it went no further.
+struct Stopped {
+    refused: Refused,
+    /// What was refused.
+    what: String,
+    tries: u32,
+}
+
+/// A migration to be run.
+pub(super) struct Run {
+    server: Server,
+    application: String,
+    settings: String,
+    statements: Vec<Statement>,
+    rollback: Vec<Statement>,
+    transaction: bool,
+    retries: u32,
+    retry_every: Duration,
+    killed_after: Option<Duration>,
+    then: Then,
+    resume_after: Duration,
+    patience: Duration,
+    state: Arc<Mutex<State>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            ended: None,
+            done: 0,
+            now: "nothing yet".to_owned(),
+            rows: 0,
+            sent: 0,
+            pid: None,
+            is_being_killed: false,
+            notes: Vec::new(),
+            untold: 0,
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        match self.notes.len() < NOTES_MAX {
+            true => self.notes.push(note),
+            false => self.untold += 1,
+        }
+    }
+
+    /// How it ended and what it did, in a line; `of` is the number of its statements.
+    pub(super) fn words(&self, of: usize) -> String {
+        let did = format!(
+            "{} of {of} statements, {} rows touched, {} statements or transactions sent",
+            self.done, self.rows, self.sent
+        );
+        let untold = match self.untold {
+            0 => String::new(),
+            untold => format!(", {untold} more refusals than are told here"),
+        };
+        let Some((outcome, at)) = &self.ended else {
+            return format!("it had not ended, but was at {}: {did}{untold}", self.now);
+        };
+        let took = ms(at.duration_since(self.began));
+        match outcome {
+            Outcome::Applied => format!("applied within {took}: {did}{untold}"),
+            Outcome::RolledBack => format!(
+                "killed, and rolled back within {took} by {} statements{untold}",
+                self.done
+            ),
+            Outcome::Left => format!("killed and left so: {did}{untold}"),
+            Outcome::Failed(reason) | Outcome::Wrong(reason) => format!("{reason}; after {took}: {did}{untold}"),
+        }
+    }
+}
+
+pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    pub(super) fn new(
+        migrate: &Migrate<Target>,
+        context: &FaultContext,
+        server: &Server,
+        seen: Arc<Mutex<Seen>>,
+    ) -> Result<Self, String> {
+        let parted = |file: &super::SqlFile| file.statements().map_err(|flaw| file.flawed("script", &flaw).message);
+        let statement_timeout = migrate.statement_timeout.as_duration();
+        // Whatever happens to whoever sent it, no statement outlives the fault's time.
+        let longest = match statement_timeout.is_zero() {
+            true => context.ttl,
+            false => statement_timeout.min(context.ttl),
+        };
+        let settings = format!(
+            "-c lock_timeout={} -c statement_timeout={} -c idle_in_transaction_session_timeout={}",
+            migrate.lock_timeout.0,
+            setting_ms(longest),
+            setting_ms(context.ttl)
+        );
+        Ok(Self {
+            server: server.clone(),
+            application: application(context),
+            settings,
+            statements: parted(&migrate.script)?,
+            rollback: migrate.rollback.as_ref().map(parted).transpose()?.unwrap_or_default(),
+            transaction: migrate.transaction,
+            retries: migrate.retries,
+            retry_every: migrate.retry_every.as_duration(),
+            killed_after: migrate.killed_after.map(|after| after.as_duration()),
+            then: migrate.then,
+            resume_after: migrate.resume_after.as_duration(),
+            patience: context.patience.granted,
+            state: Arc::new(Mutex::new(State::new())),
+            seen,
+        })
+    }
+
+    pub(super) fn state(&self) -> Arc<Mutex<State>> {
+        self.state.clone()
+    }
+
+    /// How many statements it has.
+    pub(super) fn statements(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Runs it to its end, whatever that is.
+    pub(super) async fn run(self) {
+        let outcome = match self.killed_after {
+            None => match self.apply(&self.statements).await {
+                Ok(()) => Outcome::Applied,
+                Err(stopped) => stopped.outcome(),
+            },
+            Some(after) => self.killed(after).await,
+        };
+        lock(&self.state).ended = Some((outcome, Instant::now()));
+    }
+
+    async fn killed(&self, after: Duration) -> Outcome {
+        let over = "it was over before it could be killed".to_owned();
+        let ended = match select(pin!(self.apply(&self.statements)), pin!(self.kill(after))).await {
+            Either::Left((Ok(()), _)) => return Outcome::Wrong(over),
+            Either::Left((Err(_), killing)) if lock(&self.state).is_being_killed => killing.await,
+            Either::Left((Err(stopped), _)) => return stopped.outcome(),
+            Either::Right((killed, _)) => killed,
+        };
+        if let Err(refused) = ended {
+            return Outcome::Wrong(format!("it was not killed: {refused}"));
+        }
+        if self.then == Then::Nothing {
+            return Outcome::Left;
+        }
+        sleep(self.resume_after).await;
+        let (again, outcome) = match self.then {
+            Then::RollBack => (&self.rollback, Outcome::RolledBack),
+            _ => (&self.statements, Outcome::Applied),
+        };
+        if self.then != Then::Resume {
+            lock(&self.state).done = 0;
+        }
+        match self.apply(again).await {
+            Ok(()) => outcome,
+            Err(stopped) => stopped.outcome(),
+        }
+    }
+
+    /// Ends the session from another one, and sees that it is gone.
+    async fn kill(&self, after: Duration) -> Result<(), Refused> {
+        sleep(after).await;
+        let (pid, now) = {
+            let mut state = lock(&self.state);
+            state.is_being_killed = true;
+            (state.pid, state.now.clone())
+        };
+        let Some(pid) = pid else {
+            return Err(Refused::because("it had no session".to_owned()));
+        };
+        let of_it = format!("pid = {pid} and application_name = '{}'", self.application);
+        let terminate = format!("select count(pg_terminate_backend(pid)) from pg_stat_activity where {of_it}");
+        let ended: u32 = in_time(async { self.server.connect().await?.number(&terminate).await }).await?;
+        if ended == 0 {
+            return Err(Refused::because(format!("session {pid} was gone by then")));
+        }
+        let left = format!("select count(*) from pg_stat_activity where {of_it}");
+        each::until(self.patience, async || {
+            match self.server.connect().await?.number::<u32>(&left).await? {
+                0 => Ok(()),
+                _ => Err(Refused::because(format!("session {pid} did not end"))),
+            }
+        })
+        .await?;
+        let took = ms(lock(&self.state).began.elapsed());
+        let note =
+            format!("killed: pg_terminate_backend ended session {pid} in {now}, gone {took} after its beginning");
+        lock(&self.state).note(note);
+        Ok(())
+    }
+
+    /// Goes on where it has come to.
+    async fn apply(&self, statements: &[Statement]) -> Result<(), Stopped> {
+        let session = self.open().await.map_err(|refused| Stopped {
+            refused,
+            what: "a session".to_owned(),
+            tries: 1,
+        })?;
+        if self.transaction {
+            return self.whole(&session, statements).await;
+        }
+        let done = lock(&self.state).done;
+        for (index, statement) in statements.iter().enumerate().skip(done) {
+            self.each(&session, index, statement).await?;
+            lock(&self.state).done = index + 1;
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Session, Refused> {
+        in_time(async {
+            let session = self.server.connect_as(&self.application, &self.settings).await?;
+            let session = session.ending_at_once();
+            // Should the harness die in mid-statement, the server need not wait for its end to notice. Not every version can.
+            drop(session.ask("set client_connection_check_interval = 1000").await);
+            lock(&self.state).pid = Some(session.pid().await?);
+            Ok(session)
+        })
+        .await
+    }
+
+    /// All of it in one transaction, until it is through.
+    async fn whole(&self, session: &Session, statements: &[Statement]) -> Result<(), Stopped> {
+        for tries in 1.. {
+            match self.in_one(session, statements).await {
+                Ok(()) => break,
+                Err(refused) => self.again("the transaction", tries, refused).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of it stays unless all of it does.
+    async fn in_one(&self, session: &Session, statements: &[Statement]) -> Result<(), Refused> {
+        let mut rows = 0;
+        let done = async {
+            session.ask("begin").await?;
+            for (index, statement) in statements.iter().enumerate() {
+                self.now(index, statement);
+                rows += session.execute(&statement.sql).await?;
+            }
+            let locks = session.ask(OWN_LOCKS).await?;
+            watch::lock(&self.seen).locked(&locks.unwrap_or_default());
+            session.ask("commit").await
+        };
+        let done = done.await;
+        match done {
+            Ok(_) => {
+                let mut state = lock(&self.state);
+                state.rows += rows;
+                state.sent += 1;
+                state.done = statements.len();
+                Ok(())
+            }
+            Err(refused) => {
+                drop(session.ask("rollback").await);
+                Err(refused)
+            }
+        }
+    }
+
+    /// One statement, until it is through; one that is repeated, until it touches no row.
+    async fn each(&self, session: &Session, index: usize, statement: &Statement) -> Result<(), Stopped> {
+        let what = self.now(index, statement);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let rows = match session.execute(&statement.sql).await {
+                Ok(rows) => rows,
+                Err(refused) => {
+                    self.again(&what, tries, refused).await?;
+                    continue;
+                }
+            };
+            {
+                let mut state = lock(&self.state);
+                state.rows += rows;
+                state.sent += 1;
+            }
+            tries = 0;
+            match statement.repeat {
+                Some(pause) if rows > 0 => sleep(pause.as_duration()).await,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn now(&self, index: usize, statement: &Statement) -> String {
+        let what = format!("statement {} (line {})", index + 1, statement.line);
+        lock(&self.state).now.clone_from(&what);
+        what
+    }
+
+    /// After a refusal: waits for the next try, if there is one and time may help.
+    async fn again(&self, what: &str, tries: u32, refused: Refused) -> Result<(), Stopped> {
+        {
+            let mut state = lock(&self.state);
+            state.sent += 1;
+            if tries > self.retries || !may_pass(&refused) {
+                let what = what.to_owned();
+                return Err(Stopped { refused, what, tries });
+            }
+            state.note(format!("{what} was refused: {refused}"));
+        }
+        sleep(self.retry_every).await;
+        Ok(())
+    }
+}
+
+impl Stopped {
+    fn outcome(self) -> Outcome {
+        let Self { refused, what, tries } = self;
+        let tries = match tries {
+            1 => String::new(),
+            tries => format!(" {tries} times"),
+        };
+        let reason = format!("{what} was refused{tries}: {refused}");
+        match refused.code.as_deref().map(|code| code.get(..2).unwrap_or(code)) {
+            // It makes no sense to this server, or may not be asked of it: syntax, names, rights, features.
+            Some("42" | "0A" | "28" | "3D" | "3F") => Outcome::Wrong(reason),
+            _ => Outcome::Failed(reason),
+        }
+    }
+}
+
+/// What another try may spare: a time-out, a deadlock, a conflict.
+fn may_pass(refused: &Refused) -> bool {
+    [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+    ]
+    .iter()
+    .any(|state| refused.is(state))
+}

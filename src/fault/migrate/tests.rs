@@ -1,0 +1,318 @@
+//! Migrations on a real server.
+
+use std::time::Duration;
+
+use super::*;
+use crate::fault::test_double::{FakeSystem, targets};
+use crate::fault::{FaultSpec, Patience};
+use crate::system::postgres::scratch::{PATIENCE, Postgres};
+
+const IN_BATCHES: &str = "alter table orders add zone text;
+    -- nightmail: repeat until no rows, pause 30ms
+    update orders set zone = 'inland' where id in (select id from orders where zone is null limit 10);
+    create index orders_of_zone on orders (zone);";
+
+fn migrate(script: &str) -> Migrate<Target> {
+    Migrate {
+        targets: targets(&[1]),
+        script: SqlFile::new("change.sql", script),
+        transaction: true,
+        lock_timeout: DurationMs(0),
+        statement_timeout: DurationMs(0),
+        retries: 0,
+        retry_every: DurationMs(50),
+        killed_after: None,
+        then: Then::Nothing,
+        resume_after: DurationMs(0),
+        rollback: None,
+    }
+}
+
+/// A migration in batches that is killed among them.
+fn killed(then: Then) -> Migrate<Target> {
+    Migrate {
+        transaction: false,
+        killed_after: Some(DurationMs(150)),
+        then,
+        rollback: (then == Then::RollBack).then(|| SqlFile::new("undo.sql", "alter table orders drop zone")),
+        ..migrate(IN_BATCHES)
+    }
+}
+
+/// A server with a table of 100 rows.
+async fn server() -> Postgres {
+    let server = Postgres::start();
+    server
+        .execute(&["create table orders as select id, 5 as amount from generate_series(1, 100) as id"])
+        .await;
+    server
+}
+
+fn context(server: &Postgres, id: u32) -> FaultContext {
+    FaultContext {
+        id,
+        patience: Patience {
+            granted: PATIENCE,
+            ..Patience::default()
+        },
+        ..FakeSystem::of_server(server).context()
+    }
+}
+
+fn says(receipt: &Receipt, words: &str) {
+    assert!(
+        receipt.evidence.iter().any(|line| line.contains(words)),
+        "{words}: {receipt:#?}"
+    );
+}
+
+/// Waits until it has ended by itself, and heals it.
+async fn to_its_end(migrate: &Migrate<Target>, context: &FaultContext, server: &Postgres) -> Receipt {
+    let on = migrate.inject(context).await.unwrap();
+    assert!(on.confirmed && on.onset_us.is_some(), "{on:#?}");
+    ended(context, server).await;
+    migrate.heal(context).await.unwrap()
+}
+
+/// The same of one that cannot be run as asked, which may be seen at once.
+async fn wrong(migrate: &Migrate<Target>, context: &FaultContext, server: &Postgres) -> Receipt {
+    migrate.inject(context).await.unwrap();
+    ended(context, server).await;
+    let healed = migrate.heal(context).await.unwrap();
+    assert!(!healed.confirmed && healed.failed.is_none(), "{healed:#?}");
+    healed
+}
+
+/// Its session is gone for longer than any pause of it lasts.
+async fn ended(context: &FaultContext, server: &Postgres) {
+    let left = format!(
+        "select count(*) from pg_stat_activity where application_name = '{}'",
+        application(context)
+    );
+    let mut gone_since = Instant::now();
+    let start = Instant::now();
+    while gone_since.elapsed() < Duration::from_millis(300) {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        if server.number(&left).await > 0 {
+            gone_since = Instant::now();
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_migration_is_applied_whole_or_not_at_all() {
+    let server = server().await;
+    let whole = migrate("alter table orders add note text; update orders set note = 'none';");
+    let healed = to_its_end(&whole, &context(&server, 1), &server).await;
+    assert!(
+        healed.confirmed && healed.failed.is_none() && !healed.lapsed,
+        "{healed:#?}"
+    );
+    says(&healed, "2 of 2 statements, 100 rows touched");
+    says(&healed, "strongest locks seen: AccessExclusiveLock on orders");
+    assert_eq!(
+        server.number("select count(*) from orders where note = 'none'").await,
+        100
+    );
+
+    // The second statement cannot be run, and so the first one is not.
+    let halved = migrate("alter table orders drop note; update orders set amount = amount / 0;");
+    let context = context(&server, 2);
+    assert!(halved.inject(&context).await.unwrap().confirmed);
+    let healed = halved.heal(&context).await.unwrap();
+    let failed = healed.failed.as_deref().unwrap_or_default();
+    assert!(
+        healed.confirmed && failed.contains("the transaction was refused: db error: ERROR: division by zero"),
+        "{healed:#?}"
+    );
+    assert_eq!(server.number("select count(note) from orders").await, 100);
+}
+
+#[tokio::test]
+async fn one_that_makes_no_sense_is_not_confirmed() {
+    let server = server().await;
+    for (id, script, said) in [
+        (1, "alter tabel orders add note text", "syntax error"),
+        (2, "alter table nobodys add note text", "does not exist"),
+    ] {
+        let (wrong, context) = (migrate(script), context(&server, id));
+        let on = wrong.inject(&context).await.unwrap();
+        assert!(!on.confirmed && on.onset_us.is_none(), "{on:#?}");
+        says(&on, said);
+        let off = wrong.heal(&context).await.unwrap();
+        assert!(!off.confirmed && off.failed.is_none(), "{off:#?}");
+    }
+    // Over before anybody could kill it.
+    let quick = Migrate {
+        killed_after: Some(DurationMs(2_000)),
+        ..migrate("alter table orders add note text")
+    };
+    let healed = wrong(&quick, &context(&server, 3), &server).await;
+    says(&healed, "over before it could be killed");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_granted_in_time_is_tried_for_again_and_who_waits_is_told() {
+    let server = server().await;
+    let long = server.client().await;
+    long.batch_execute("begin; lock table orders in access share mode")
+        .await
+        .unwrap();
+    let impatient = Migrate {
+        lock_timeout: DurationMs(200),
+        ..migrate("alter table orders add note text")
+    };
+    let healed = to_its_end(&impatient, &context(&server, 1), &server).await;
+    let failed = healed.failed.as_deref().unwrap_or_default();
+    assert!(
+        healed.confirmed && failed.contains("due to lock timeout"),
+        "{healed:#?}"
+    );
+
+    let persistent = Migrate {
+        retries: 1_000,
+        ..impatient
+    };
+    let second = context(&server, 2);
+    let on = persistent.inject(&second).await.unwrap();
+    assert!(on.confirmed, "{on:#?}");
+    // Sooner or later a customer comes behind the migration, which waits for the long transaction, for several looks.
+    let (customer, began) = (server.client().await, Instant::now());
+    loop {
+        let asked = Instant::now();
+        customer.batch_execute("select count(*) from orders").await.unwrap();
+        if asked.elapsed() > Duration::from_millis(100) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "no customer waits");
+    }
+    long.batch_execute("commit").await.unwrap();
+    ended(&second, &server).await;
+    let healed = persistent.heal(&second).await.unwrap();
+    assert!(healed.confirmed && healed.failed.is_none(), "{healed:#?}");
+    says(&healed, "applied within");
+    says(
+        &healed,
+        "the transaction was refused: db error: ERROR: canceling statement due to lock timeout",
+    );
+    says(&healed, "AccessExclusiveLock on orders");
+    says(&healed, "at most 1 other sessions waited for it at the same time");
+}
+
+#[tokio::test]
+async fn one_that_is_killed_midway_is_left_gone_on_with_begun_again_or_rolled_back() {
+    let server = server().await;
+    let without_zone = "select count(*) from orders where zone is null";
+
+    let left = to_its_end(&killed(Then::Nothing), &context(&server, 1), &server).await;
+    assert!(left.confirmed && left.failed.is_none(), "{left:#?}");
+    says(&left, "killed and left so");
+    says(&left, "pg_terminate_backend ended session");
+    let undone = server.number(without_zone).await;
+    assert!((1..100).contains(&undone), "{undone} rows are left");
+    server.execute(&["alter table orders drop zone"]).await;
+
+    let resumed = to_its_end(&killed(Then::Resume), &context(&server, 2), &server).await;
+    assert!(resumed.confirmed && resumed.failed.is_none(), "{resumed:#?}");
+    says(&resumed, "3 of 3 statements, 100 rows touched");
+    assert_eq!(server.number(without_zone).await, 0);
+    server.execute(&["alter table orders drop zone"]).await;
+
+    // Its first statement cannot be run twice.
+    let again = wrong(&killed(Then::StartOver), &context(&server, 3), &server).await;
+    says(
+        &again,
+        "statement 1 (line 1) was refused: db error: ERROR: column \"zone\" of relation \"orders\" already exists",
+    );
+    server.execute(&["alter table orders drop zone"]).await;
+
+    let undone = to_its_end(&killed(Then::RollBack), &context(&server, 4), &server).await;
+    assert!(undone.confirmed && undone.failed.is_none(), "{undone:#?}");
+    says(&undone, "rolled back");
+    let columns = "select count(*) from information_schema.columns where column_name = 'zone'";
+    assert_eq!(server.number(columns).await, 0);
+}
+
+#[tokio::test]
+async fn one_that_does_not_end_is_ended_and_ends_with_whoever_runs_it() {
+    let server = server().await;
+    let endless = migrate("lock table orders; select pg_sleep(600)");
+    let first = context(&server, 1);
+    let on = endless.inject(&first).await.unwrap();
+    assert!(on.confirmed, "{on:#?}");
+    let healed = endless.heal(&first).await.unwrap();
+    let failed = healed.failed.as_deref().unwrap_or_default();
+    assert!(
+        healed.confirmed && failed.contains("it had not ended, but was at statement"),
+        "{healed:#?}"
+    );
+    server.execute(&["insert into orders values (101, 5)"]).await;
+    assert!(endless.heal(&first).await.unwrap().confirmed);
+
+    let dies = context(&server, 2);
+    assert!(endless.inject(&dies).await.unwrap().confirmed);
+    let name = dies.clone();
+    drop(dies);
+    drop(name.acted.let_go(&crate::fault::test_double::id(1)));
+    // The server looks every second whether its client is still there.
+    ended(&name, &server).await;
+    server.execute(&["insert into orders values (102, 5)"]).await;
+}
+
+/// What is wrong with it, by the parameter.
+fn problems(migrate: Migrate<Target>) -> Vec<(String, String)> {
+    let problems = FaultSpec::Migrate(migrate).problems();
+    problems
+        .into_iter()
+        .map(|problem| (problem.path, problem.message))
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_run_is_a_problem() {
+    assert_eq!(problems(migrate("select 1")), []);
+    let two = Migrate {
+        targets: targets(&[1, 2]),
+        ..migrate("select 1")
+    };
+    assert_eq!(problems(two)[0].0, "targets");
+    let standby = Migrate {
+        targets: vec![Target::Role {
+            group: "database".to_owned(),
+            role: Role::Standby,
+            members: Vec::new(),
+        }],
+        ..migrate("select 1")
+    };
+    assert_eq!(problems(standby)[0].0, "targets[0]");
+    for script in [
+        "select 'a",
+        "create index concurrently a on b (c)",
+        "-- nightmail: repeat until no rows\ndelete from t",
+    ] {
+        assert_eq!(problems(migrate(script))[0].0, "script", "{script}");
+    }
+    let outside = Migrate {
+        transaction: false,
+        ..migrate("create index concurrently a on b (c)")
+    };
+    assert_eq!(problems(outside), []);
+}
+
+#[test]
+fn what_follows_on_no_kill_and_a_script_that_is_never_run_are_problems() {
+    let of = |killed_after: Option<u64>, then: Then, rollback: Option<&str>| {
+        problems(Migrate {
+            killed_after: killed_after.map(DurationMs),
+            then,
+            rollback: rollback.map(|text| SqlFile::new("undo.sql", text)),
+            ..migrate("select 1")
+        })
+    };
+    assert_eq!(of(None, Then::Resume, None)[0].0, "then");
+    assert_eq!(of(Some(5), Then::RollBack, None)[0].0, "then");
+    assert_eq!(of(Some(5), Then::Resume, Some("select 1"))[0].0, "rollback");
+    assert_eq!(of(Some(5), Then::RollBack, Some("select '"))[0].0, "rollback");
+    assert_eq!(of(Some(5), Then::RollBack, Some("select 1")), []);
+}
