@@ -358,6 +358,8 @@ pub struct DataLoss {
     /// The age of the oldest of them when the first fault was seen.
     #[serde(default)]
     pub time: DurationMs,
+    /// The step whose effect the age counts from instead, by name. Whoever came later must lose nothing.
+    pub fault: Option<String>,
 }
 
 /// A variant of the experiment that must fail.

@@ -127,6 +127,7 @@ faults! {
     ExhaustConnections(exhaust_connections::ExhaustConnections) = "exhaust-connections",
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
+    Failover(failover::Failover) = "failover",
 }
 
 /// The behaviour of a fault.
