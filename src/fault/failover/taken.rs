@@ -14,8 +14,13 @@ use crate::fault::postgres::held::Task;
 use crate::fault::postgres::{Refused, Session, in_time};
 use crate::plan::ReplicaId;
 
-/// What PostgreSQL writes to its log when it is asked to be promoted, by whomever.
-const ASKED: &str = "received promote request";
+/// What stands in a member's log when it is asked to be promoted: PostgreSQL's own words, whoever asks, and those of managers that
+/// keep these from the log, pg_auto_failover's and Patroni's.
+const ASKED: [&str; 3] = [
+    "received promote request",
+    "FSM transition from \"secondary\" to \"prepare_promotion\"",
+    "promoted self to leader by acquiring session lock",
+];
 /// How much later than a promotion a line of its begin may come.
 const LOG_WITHIN: Duration = Duration::from_millis(500);
 
@@ -43,7 +48,7 @@ impl Begun {
         let watching = tokio::spawn(async move {
             loop {
                 match lines.recv().await {
-                    Ok(line) if standbys.contains(&line.replica) && line.line.contains(ASKED) => {
+                    Ok(line) if standbys.contains(&line.replica) && is_asked(&line.line) => {
                         // Whoever does not want to know any more need not.
                         let _ = seen.send(Instant::now());
                         return;
@@ -63,6 +68,10 @@ impl Begun {
     pub(super) async fn at(self) -> Option<Instant> {
         timeout(LOG_WITHIN, self.at).await.ok()?.ok()
     }
+}
+
+fn is_asked(line: &str) -> bool {
+    ASKED.iter().any(|words| line.contains(words))
 }
 
 /// The standby that has received most of the log.
