@@ -139,7 +139,14 @@ async fn promoted(member: &Member, deadline: Instant) -> Result<Instant, Refused
 /// A commit that waits is waited for: one that is given up leaves another one waiting.
 async fn first_write(member: &Member, deadline: Instant) -> Result<Instant, Refused> {
     loop {
-        let written = async { member.server.connect().await?.write_to_log().await };
+        let written = async {
+            let session = member.server.connect().await?;
+            // A manager lets nobody write before it is sure of the old primary, and the log is no table.
+            match session.ask("show transaction_read_only").await?.as_deref() {
+                Some("on") => Err(Refused::because("not in recovery, and its transactions only read".to_owned())),
+                _ => session.write_to_log().await,
+            }
+        };
         let last = match timeout_at(deadline, written).await {
             Ok(Ok(_)) => return Ok(Instant::now()),
             Ok(Err(refused)) => refused,

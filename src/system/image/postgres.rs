@@ -36,7 +36,7 @@ const MANAGER_SETTINGS: &str = include_str!("pg-auto-failover.conf");
 const START_MANAGED_SCRIPT: &str = include_str!("start-managed-postgres.sh");
 /// Where the manager keeps what it needs of its own.
 const MANAGER_HOME: &str = "/var/lib/postgresql";
-const MANAGER_RUN: &str = "/tmp/pg_autoctl";
+const MANAGER_RUN: &str = "/tmp";
 
 const PGDATA: &str = "/var/lib/postgresql/data";
 const SETTINGS: &str = include_str!("postgresql.conf");

@@ -5,9 +5,10 @@
 # - MONITOR=HOST: the monitor of a node;
 # - REPLICATION_QUORUM=false: a node that no commit waits for. With two of these, replication is asynchronous;
 # - POSTGRES_SETTINGS="name=value name=value": settings over those of the image; a value has no space in it.
-set -ef
+set -e
 # They tell of processes of an earlier life of this container, whose numbers belong to others now.
-rm -rf "$XDG_RUNTIME_DIR" "$PGDATA/postmaster.pid"
+rm -f "$PGDATA/postmaster.pid" "$XDG_RUNTIME_DIR/pg_autoctl$PGDATA"/*.pid
+set -f
 if [ ! -e "$PGDATA/nightmail.managed" ]; then
     for setting in $POSTGRES_SETTINGS; do
         printf "%s = '%s'\n" "${setting%%=*}" "${setting#*=}" >> "$PGDATA/postgresql.conf"
