@@ -23,8 +23,19 @@ pub(super) struct Loss {
     pub operations: u64,
     /// Whether every checker could say what it had to.
     pub is_certain: bool,
-    /// Age of the oldest when the first fault took effect; none if nothing is lost, or if no fault was seen.
+    /// Age of the oldest when the fault took effect; none if nothing is lost, or if no fault was seen.
     pub age_ms: Option<f64>,
+    /// How many of them came after the effect of the one fault that they must precede.
+    pub later: u64,
+}
+
+/// What lost operations ought to precede: an effect, if it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LostBefore {
+    /// The first of any fault; others may have lost what came later.
+    FirstEffect(Option<u64>),
+    /// That of one fault, which alone may lose anything.
+    EffectOf(Option<u64>),
 }
 
 impl<'p> Invariants<'p> {
@@ -66,14 +77,22 @@ impl<'p> Invariants<'p> {
     }
 
     /// What was lost.
-    pub(super) fn loss(&self, first_effect_us: Option<u64>) -> Loss {
+    pub(super) fn loss(&self, before: LostBefore) -> Loss {
+        let (LostBefore::FirstEffect(effect_us) | LostBefore::EffectOf(effect_us)) = before;
         let found = self.checked.iter().filter_map(|(_, checked)| checked.as_ref().ok());
         let lost: BTreeMap<&str, &Lost> = found
             .flat_map(|checked| &checked.lost)
             .map(|lost| (lost.key.as_str(), lost))
             .collect();
         let oldest_us = lost.values().map(|lost| lost.intended_us).min();
-        let age_us = first_effect_us
+        let later = match before {
+            LostBefore::FirstEffect(_) => 0,
+            LostBefore::EffectOf(effect_us) => lost
+                .values()
+                .filter(|lost| effect_us.is_some_and(|effect| lost.intended_us > effect))
+                .count(),
+        };
+        let age_us = effect_us
             .zip(oldest_us)
             .map(|(effect, oldest)| effect.saturating_sub(oldest));
         Loss {
@@ -84,6 +103,7 @@ impl<'p> Invariants<'p> {
                 .all(|(_, checked)| checked.as_ref().is_ok_and(|found| found.doubts == 0))
                 && !self.checked.is_empty(),
             age_ms: age_us.map(|us| us as f64 / 1_000.0),
+            later: later as u64,
         }
     }
 
@@ -113,9 +133,12 @@ fn tolerated(plan: &Plan, loss: &Loss) -> Option<String> {
     let (operations_max, time_max_ms) = (plan.tolerate.data_loss_operations, plan.tolerate.data_loss_time_ms);
     let few = loss.operations <= operations_max;
     let young = loss.age_ms.is_some_and(|age| age <= time_max_ms as f64);
-    (few && young).then(|| {
+    (few && young && loss.later == 0).then(|| {
         let time_max = crate::duration::DurationMs(time_max_ms);
-        format!("tolerated: at most {operations_max} operations, the oldest at most {time_max} before the first fault")
+        let fault = plan.tolerate.data_loss_fault;
+        let fault = fault.and_then(|id| plan.faults.iter().find(|fault| fault.id == id));
+        let fault = fault.map_or_else(|| "the first fault".to_owned(), |fault| format!("`{}`", fault.name));
+        format!("tolerated: at most {operations_max} operations, the oldest at most {time_max} before {fault}")
     })
 }
 

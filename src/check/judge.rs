@@ -1,6 +1,6 @@
 //! From a saved run to its verdict.
 
-use super::invariants::Invariants;
+use super::invariants::{Invariants, LostBefore};
 use super::support::{self, Support};
 use super::timeline::{FaultSeen, Timeline};
 use super::windows::{self, Judged};
@@ -47,7 +47,10 @@ impl Bench<'_> {
         let (mut recovery, recovered) = self.recovery();
         let after = self.steady_state_after(&recovery);
         let invariants = invariants();
-        let loss = invariants.loss(self.timeline.first_effect_us());
+        let loss = invariants.loss(match self.plan.tolerate.data_loss_fault {
+            None => LostBefore::FirstEffect(self.timeline.first_effect_us()),
+            Some(fault) => LostBefore::EffectOf(self.timeline.effect_us(fault)),
+        });
         recovery.data_loss_operations = (loss.is_certain || loss.operations > 0).then_some(loss.operations);
         recovery.data_loss_time_ms = loss.age_ms;
 

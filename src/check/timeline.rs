@@ -169,6 +169,11 @@ impl<'e> Timeline<'e> {
             .min()
     }
 
+    /// When that fault was seen in effect.
+    pub(super) fn effect_us(&self, fault: u32) -> Option<u64> {
+        self.faults.get(fault as usize)?.effective_us.map(at_us)
+    }
+
     /// When the last fault was seen healed; absent if one that took effect was not.
     pub(super) fn last_heal_us(&self) -> Option<u64> {
         let in_effect = self.faults.iter().filter(|fault| fault.effective_us.is_some());

@@ -18,6 +18,7 @@ use crate::kernel::Capabilities;
 use crate::plan::{ControlChange, ExperimentInfo, Plan, Variation};
 use crate::redact::Redactor;
 use crate::yaml::Document;
+use crate::yaml::place::Place;
 
 mod configuration;
 mod discover;
@@ -109,7 +110,7 @@ fn plan(
     capabilities: &Capabilities,
 ) -> Result<Plan, Diagnostics> {
     let experiment: spec::Experiment = crate::yaml::read::read(document, spec::MISSING).map_err(all)?;
-    let system = SystemUnderTest::load(&locate::system(document, &experiment.system)?)?;
+    let system = system(document, &experiment)?;
     let input = resolve::Input {
         document,
         experiment: &experiment,
@@ -124,6 +125,21 @@ fn plan(
         info: info(document, &experiment),
     };
     resolve::resolve(input).map_err(all)
+}
+
+fn system(document: &Document, experiment: &spec::Experiment) -> Result<SystemUnderTest, Diagnostics> {
+    let path = locate::system(document, &experiment.system)?;
+    let Some(compose) = &experiment.compose else {
+        return SystemUnderTest::load(&path);
+    };
+    if !path.with_file_name(compose).is_file() {
+        let message = format!("`{}` has no Compose file {}", experiment.system, compose.display());
+        return Err(document
+            .at_value(&Place::root().key("compose"), message)
+            .hint(format!("it is looked for beside {}", path.display()))
+            .into());
+    }
+    SystemUnderTest::load_variant(&path, Some(compose))
 }
 
 fn all(found: Vec<Diagnostic>) -> Diagnostics {

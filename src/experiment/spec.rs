@@ -34,6 +34,8 @@ pub struct Experiment {
     pub contributions: BTreeMap<String, String>,
     /// The system under test: a folder of `fixtures/`, or a path relative to this file.
     pub system: String,
+    /// Another Compose file of the system than the one that it names itself, relative to its folder: a variant of what runs.
+    pub compose: Option<std::path::PathBuf>,
     /// Values for `${name}` in this file; `--var name=value` overrides them.
     #[serde(default)]
     // Read before anything else, by the module of that name: nothing is left to type here.
@@ -361,6 +363,8 @@ pub struct DataLoss {
     /// The age of the oldest of them when the first fault was seen.
     #[serde(default)]
     pub time: DurationMs,
+    /// The step whose effect the age counts from instead, by name. Whoever came later must lose nothing.
+    pub fault: Option<String>,
 }
 
 /// A variant of the experiment that must fail.

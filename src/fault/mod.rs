@@ -139,6 +139,7 @@ faults! {
     Deploy(deploy::Deploy) = "deploy",
     Rollback(rollback::Rollback) = "rollback",
     Request(request::Request) = "request",
+    Failover(failover::Failover) = "failover",
 }
 
 /// The behaviour of a fault.

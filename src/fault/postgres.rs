@@ -113,6 +113,14 @@ impl Session {
         begun.map(drop)
     }
 
+    /// Commits a transaction that writes to the log and nothing else, and says where. It is acknowledged as any other is.
+    pub(super) async fn write_to_log(&self) -> Result<String, Refused> {
+        let written = self
+            .ask("select pg_logical_emit_message(true, 'nightmail', '')")
+            .await?;
+        written.ok_or_else(|| Refused::because("pg_logical_emit_message said nothing".to_owned()))
+    }
+
     /// The number by which others see it.
     pub(super) async fn pid(&self) -> Result<i32, Refused> {
         self.number("select pg_backend_pid()").await

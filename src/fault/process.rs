@@ -159,7 +159,7 @@ async fn halt_one(context: &FaultContext, halt: Halt, id: &ReplicaId, start: Ins
 }
 
 /// What a replica does that ought to be halted, in words; nothing if it is, or if that cannot be seen.
-async fn goes_on(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Option<String> {
+pub(super) async fn goes_on(context: &FaultContext, halt: Halt, id: &ReplicaId) -> Option<String> {
     let state = context.system.state(id).await.ok()?;
     (state != halt.halted()).then(|| {
         let name = state_name(state);

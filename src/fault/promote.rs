@@ -111,16 +111,7 @@ impl Fault for Promote<Target> {
 
 /// Asks for the promotion of what is a standby, and waits until it shows.
 async fn promote(id: &ReplicaId, server: &Server, start: Instant, limit: Duration) -> Measured {
-    let asked = async {
-        let session = server.connect().await?;
-        if !session.is_in_recovery().await? {
-            let not = "was no standby before (not in recovery), nothing was asked of it";
-            return Err(Refused::because(not.to_owned()));
-        }
-        let promoted = session.promote().await;
-        promoted.map_err(|reason| Refused::because(format!("would not be promoted: {reason}")))
-    };
-    if let Err(reason) = in_time(asked).await {
+    if let Err(reason) = ask(server).await {
         return Measured::new(None, format!("{id}: {reason}"));
     }
     let told = Instant::now();
@@ -139,8 +130,22 @@ async fn promote(id: &ReplicaId, server: &Server, start: Instant, limit: Duratio
     }
 }
 
+/// Asks for the promotion of what is a standby, and does not wait for it.
+pub(super) async fn ask(server: &Server) -> Result<(), Refused> {
+    in_time(async {
+        let session = server.connect().await?;
+        if !session.is_in_recovery().await? {
+            let not = "was no standby before (not in recovery), nothing was asked of it";
+            return Err(Refused::because(not.to_owned()));
+        }
+        let promoted = session.promote().await;
+        promoted.map_err(|reason| Refused::because(format!("would not be promoted: {reason}")))
+    })
+    .await
+}
+
 /// How long after `start` it was a primary, or what it said last.
-async fn until_primary(server: &Server, start: Instant, limit: Duration) -> Result<Duration, Refused> {
+pub(super) async fn until_primary(server: &Server, start: Instant, limit: Duration) -> Result<Duration, Refused> {
     loop {
         let is_primary = async {
             let session = server.connect().await?;

@@ -162,15 +162,7 @@ async fn follows(context: &FaultContext, member: &Member) -> Result<Member, Refu
 
 /// The primary of the group that a replica is in.
 async fn primary_of(context: &FaultContext, id: &ReplicaId) -> Result<Member, Refused> {
-    let definition = context.system.definition();
-    let mut groups = definition.groups.values().filter(|group| group.roles.is_some());
-    let services = groups.find(|group| group.services.contains(&id.service));
-    let services = services.map(|group| group.services.clone()).unwrap_or_default();
-    let replicas = context.system.replicas().iter().map(|replica| &replica.id);
-    for other in replicas.filter(|other| *other != id && services.contains(&other.service)) {
-        let Ok(member) = Member::of(context, other) else {
-            continue;
-        };
+    for member in each::others(context, id) {
         let in_recovery = in_time(async { member.server.connect().await?.is_in_recovery().await });
         if in_recovery.await == Ok(false) {
             return Ok(member);
@@ -183,12 +175,7 @@ async fn primary_of(context: &FaultContext, id: &ReplicaId) -> Result<Member, Re
 async fn write(primary: &Server) -> Result<Lsn, Refused> {
     let session = primary.connect().await?;
     session.ask("set synchronous_commit = local").await?;
-    let written = session
-        .ask("select pg_logical_emit_message(true, 'nightmail', '')")
-        .await?;
-    written
-        .map(Lsn)
-        .ok_or_else(|| Refused::because("pg_logical_emit_message said nothing".to_owned()))
+    session.write_to_log().await.map(Lsn)
 }
 
 /// Whether the standby has come as far as that, by one of its functions.

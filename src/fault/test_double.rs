@@ -65,6 +65,7 @@ pub(super) struct FakeSystem {
     replicas: Vec<Replica>,
     definition: SystemDefinition,
     state: Mutex<State>,
+    logs: broadcast::Sender<LogLine>,
     disobedience: Disobedience,
 }
 
@@ -140,6 +141,7 @@ impl FakeSystem {
                 processes,
                 ..State::default()
             }),
+            logs: broadcast::channel(16).0,
             disobedience,
         })
     }
@@ -169,6 +171,13 @@ impl FakeSystem {
 
     pub(super) fn asked(&self) -> Vec<String> {
         self.state.lock().unwrap().asked.clone()
+    }
+
+    /// A line of a replica's log.
+    pub(super) fn says(&self, id: &ReplicaId, line: &str) {
+        let (replica, line) = (id.clone(), line.into());
+        // Nobody need listen.
+        let _ = self.logs.send(LogLine { replica, line });
     }
 
     pub(super) fn set(&self, id: &ReplicaId, process: ProcessState) {
@@ -343,7 +352,7 @@ impl RunningSystem for FakeSystem {
     }
 
     fn log_lines(&self) -> broadcast::Receiver<LogLine> {
-        broadcast::channel(1).1
+        self.logs.subscribe()
     }
 
     async fn down(&self) -> Vec<String> {

@@ -209,9 +209,20 @@ fn assertions(text: &mut String, plan: &Plan) {
         (0, 0) => line(text, "no loss is tolerated"),
         (operations, time_ms) => line(
             text,
-            format!("tolerated loss: {operations} operations, {}", DurationMs(time_ms)),
+            format!(
+                "tolerated loss: {operations} operations, {}{}",
+                DurationMs(time_ms),
+                losing_fault(plan)
+            ),
         ),
     }
+}
+
+/// Which fault the age of what is lost counts from, if not from the first.
+fn losing_fault(plan: &Plan) -> String {
+    let fault = plan.tolerate.data_loss_fault;
+    let fault = fault.and_then(|id| plan.faults.iter().find(|fault| fault.id == id));
+    fault.map_or_else(String::new, |fault| format!(" before `{}`", fault.name))
 }
 
 /// A probe and over which part of its time it is judged.

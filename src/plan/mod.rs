@@ -343,6 +343,9 @@ pub struct Tolerance {
     pub data_loss_operations: u64,
     /// Age of the oldest lost operation, at the moment the first fault was seen, at most.
     pub data_loss_time_ms: u64,
+    /// The fault whose effect the age counts from instead; no operation whose customer came later may be lost then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_loss_fault: Option<u32>,
 }
 
 /// A variant of the experiment that must fail.

@@ -248,7 +248,7 @@ fn data_loss(verdict: &Verdict) -> String {
     let operations = plural(lost, "operation");
     match recovery.data_loss_time_ms {
         Some(age) if lost > 0 => format!(
-            "{operations}, the oldest {} old when the first fault took effect",
+            "{operations}, the oldest {} old when the fault took effect",
             duration(age)
         ),
         _ => operations,

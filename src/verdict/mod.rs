@@ -130,7 +130,8 @@ pub struct Recovery {
     pub disruption_ms: Option<f64>,
     /// Acknowledged operations that were lost; absent if none was found and it cannot be said that there were none.
     pub data_loss_operations: Option<u64>,
-    /// Age of the oldest lost operation when the first fault took effect; absent if none was lost.
+    /// Age of the oldest lost operation when the first fault took effect, or the one that `tolerate` names; absent if none
+    /// was lost.
     pub data_loss_time_ms: Option<f64>,
     /// It did not recover while the load lasted: times are lower bounds.
     pub censored: bool,

@@ -83,6 +83,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         .or(experiment.workload.0.r#for.map(|duration| duration.0))
         .unwrap_or_default();
     let gate_ms = gate.warm_up_ms + gate.window_ms;
+    let data_loss_fault = resolver.losing_fault();
     let recovery_ms = recovery.as_ref().map_or(0, |plan| plan.within_ms + plan.stable_for_ms);
     let plan = Plan {
         schema_version: SCHEMA_VERSION,
@@ -105,6 +106,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         tolerate: Tolerance {
             data_loss_operations: experiment.tolerate.data_loss.operations,
             data_loss_time_ms: experiment.tolerate.data_loss.time.0,
+            data_loss_fault,
         },
         negative_controls,
         schedule: Schedule {

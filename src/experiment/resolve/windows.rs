@@ -72,23 +72,31 @@ impl Resolver<'_> {
         })
     }
 
+    /// The fault from whose effect the age of what is lost counts, if one is named.
+    pub(super) fn losing_fault(&mut self) -> Option<u32> {
+        let name = self.experiment.tolerate.data_loss.fault.as_ref()?;
+        let place = Place::root().key("tolerate").key("data-loss").key("fault");
+        self.step(&place, name).map(|position| position as u32)
+    }
+
+    /// The position of a step that is named there.
+    fn step(&mut self, place: &Place, name: &str) -> Option<usize> {
+        let steps = &self.experiment.method;
+        let found = steps.iter().position(|step| step.name == name);
+        if found.is_none() {
+            let known = steps.iter().map(|step| step.name.as_str());
+            self.found.push(self.document.unknown(place, "step", name, known));
+        }
+        found
+    }
+
     /// The position of the step whose time is judged, if it is one's alone. Of every step that is, something must be left.
     fn time_of_faults(&mut self, place: &Place, spec: &Windowed) -> Option<u32> {
         let steps = &self.experiment.method;
-        let named = spec.fault.as_ref().map(|name| {
-            let position = steps.iter().position(|step| step.name == *name);
-            position.ok_or(name)
-        });
-        let fault = match named {
+        let fault = match &spec.fault {
             // Where there is no step at all, that is said of the list.
-            Some(Err(_)) if steps.is_empty() => return None,
-            Some(Err(name)) => {
-                let known = steps.iter().map(|step| step.name.as_str());
-                self.found
-                    .push(self.document.unknown(&place.key("fault"), "step", name, known));
-                return None;
-            }
-            Some(Ok(position)) => Some(position),
+            Some(_) if steps.is_empty() => return None,
+            Some(name) => Some(self.step(&place.key("fault"), name)?),
             None => None,
         };
         let judged = steps

@@ -70,8 +70,16 @@ const MISSING: crate::yaml::read::MissingHints = &[
 impl SystemUnderTest {
     /// Reads a `system.yaml` and its Compose file.
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        Self::load_variant(path, None)
+    }
+
+    /// The same with another Compose file than it names itself, relative to its folder.
+    pub fn load_variant(path: &Path, compose: Option<&Path>) -> Result<Self, Diagnostics> {
         let document = Document::load(path)?;
-        let definition: SystemDefinition = crate::yaml::read::read(&document, MISSING).map_err(super::all)?;
+        let mut definition: SystemDefinition = crate::yaml::read::read(&document, MISSING).map_err(super::all)?;
+        if let Some(compose) = compose {
+            compose.clone_into(&mut definition.compose);
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let dir = std::path::absolute(Path::new(".").join(folder))
             .map_err(|error| Diagnostic::in_file(path, format!("its folder cannot be found: {error}")))?;

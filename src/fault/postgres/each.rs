@@ -44,6 +44,16 @@ impl Member {
     }
 }
 
+/// The other members of the group with roles that a replica is in, in their order.
+pub(in crate::fault) fn others(context: &FaultContext, id: &ReplicaId) -> Vec<Member> {
+    let mut groups = context.system.definition().groups.values();
+    let group = groups.find(|group| group.roles.is_some() && group.services.contains(&id.service));
+    let Some(group) = group else { return Vec::new() };
+    let replicas = context.system.replicas().iter().map(|replica| &replica.id);
+    let others = replicas.filter(|other| *other != id && group.services.contains(&other.service));
+    others.filter_map(|other| Member::of(context, other).ok()).collect()
+}
+
 /// How a service's role is asked for, if it is in a group that says so.
 pub(in crate::fault) fn roles_of<'a>(definition: &'a SystemDefinition, id: &ReplicaId) -> Option<&'a Roles> {
     let mut groups = definition

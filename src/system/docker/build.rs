@@ -113,10 +113,16 @@ mod tests {
     #[tokio::test]
     #[ignore = "fetches Debian packages, needs Docker"]
     async fn a_postgresql_of_debians_packages_initialises_itself() {
-        let image = tokio::task::spawn_blocking(|| crate::system::image::postgres::Postgres { version: 15 }.unpacked())
-            .await
-            .unwrap()
-            .unwrap();
+        let image = tokio::task::spawn_blocking(|| {
+            let postgres = crate::system::image::postgres::Postgres {
+                version: 15,
+                failover_manager: None,
+            };
+            postgres.unpacked()
+        })
+        .await
+        .unwrap()
+        .unwrap();
         let client = crate::system::docker::connect_client().await.unwrap();
         let reference = format!("nightmail/test-postgres:{}", std::process::id());
         // Its last step runs initdb and the server itself.

@@ -3,9 +3,11 @@
 set -e
 initdb --username=postgres --auth=trust --encoding=UTF8 --no-locale --data-checksums --wal-segsize=1 --no-sync \
     --no-instructions --pgdata="$PGDATA"
-while read -r line || [ -n "$line" ]; do
-    printf '%s\n' "$line"
-done < /usr/local/share/nightmail/postgresql.conf >> "$PGDATA/postgresql.conf"
+for file in /usr/local/share/nightmail/*.conf; do
+    while read -r line || [ -n "$line" ]; do
+        printf '%s\n' "$line"
+    done < "$file" >> "$PGDATA/postgresql.conf"
+done
 printf 'host %s all all trust\n' all replication >> "$PGDATA/pg_hba.conf"
 # A standby refuses to start with fewer connections and the like than the data directory was last used with. Used with
 # the fewest, it starts with any.

@@ -61,7 +61,12 @@ impl Recipe {
         match self {
             Self::CargoBinary(recipe) => format!("building {} with Cargo", recipe.binary),
             Self::HostPrograms(recipe) => format!("collecting {}", recipe.programs.join(", ")),
-            Self::Postgres(recipe) => format!("assembling PostgreSQL {}", recipe.version),
+            Self::Postgres(recipe) => match recipe.failover_manager {
+                None => format!("assembling PostgreSQL {}", recipe.version),
+                Some(postgres::FailoverManager::PgAutoFailover) => {
+                    format!("assembling PostgreSQL {} with pg_auto_failover", recipe.version)
+                }
+            },
         }
     }
 }

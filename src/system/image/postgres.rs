@@ -5,7 +5,12 @@
 //! superuser is `postgres` and so is the database; everyone on the network is trusted, for replication too; the user is
 //! 999; SIGINT stops it quickly; there is no entrypoint, and the command is [`START`]. With `STANDBY_OF=<host>` in its
 //! environment it starts as a streaming standby of that host (its host name is its `application_name`), from the same data,
-//! since all containers of one image begin as the same cluster.
+//! since all containers of one image begin as the same cluster. With `REJOIN=<host>,<host>` a primary that starts again
+//! follows the one of them that was promoted meanwhile; `POSTGRES_SETTINGS=<name>=<value> ...` are settings over those of the
+//! command.
+//!
+//! With a failover manager the command is [`START_MANAGED`], followed by `monitor` or `node`. The manager is Debian's, and so is
+//! the server then, unless this host has both.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +24,19 @@ use super::{Image, ImageError, RootFs, Settings, USER, base_files, find_program,
 
 /// The program that starts the server; further arguments are the server's own (`-c name=value`).
 pub const START: &str = "/usr/local/bin/start-postgres";
+
+/// The program that starts the server under its failover manager.
+pub const START_MANAGED: &str = "/usr/local/bin/start-managed-postgres";
+
+/// The manager's program.
+const MANAGER: &str = "/usr/bin/pg_autoctl";
+/// The library of its monitor, among the server's.
+const MANAGER_PLUGIN: &str = "pgautofailover.so";
+const MANAGER_SETTINGS: &str = include_str!("pg-auto-failover.conf");
+const START_MANAGED_SCRIPT: &str = include_str!("start-managed-postgres.sh");
+/// Where the manager keeps what it needs of its own.
+const MANAGER_HOME: &str = "/var/lib/postgresql";
+const MANAGER_RUN: &str = "/tmp";
 
 const PGDATA: &str = "/var/lib/postgresql/data";
 const SETTINGS: &str = include_str!("postgresql.conf");
@@ -44,6 +62,17 @@ const PROGRAMS: [&str; 9] = [
 pub struct Postgres {
     /// The major version.
     pub version: u32,
+    /// What promotes a standby when the primary is lost; nothing does unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover_manager: Option<FailoverManager>,
+}
+
+/// A program that promotes standbys by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailoverManager {
+    /// pg_auto_failover: a monitor, and a keeper beside each server.
+    PgAutoFailover,
 }
 
 /// Where the parts of an installation lie, as seen from its own root.
@@ -55,14 +84,22 @@ struct Installation {
     share: PathBuf,
 }
 
+impl Installation {
+    /// Where a path of it lies on this host.
+    fn inside(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
 impl Postgres {
     /// Collects the image.
     pub fn collect(&self) -> Result<Image, ImageError> {
-        if let Some(installation) = self.on_host() {
+        if let Some(installation) = self.on_host().filter(|installation| self.is_managed_by(installation)) {
             return self.assemble(&installation);
         }
         match self.unpacked() {
             Ok(image) => Ok(image),
+            Err(error) if self.failover_manager.is_some() => Err(self.unmanaged(error)),
             // What this host cannot give, the official image can, where there is a way to a registry.
             Err(error) => Ok(self.on_official_image(error)),
         }
@@ -81,6 +118,27 @@ impl Postgres {
             .flatten()
             .find(|programs| self.is_version(&programs.join("postgres")))
             .and_then(|programs| self.around(Path::new("/"), programs))
+    }
+
+    /// Whether the manager is part of it, if one is wanted.
+    fn is_managed_by(&self, installation: &Installation) -> bool {
+        self.failover_manager.is_none()
+            || (installation.inside(Path::new(MANAGER)).is_file()
+                && installation
+                    .inside(&installation.plugins)
+                    .join(MANAGER_PLUGIN)
+                    .is_file())
+    }
+
+    /// No registry has an image with the manager.
+    fn unmanaged(&self, error: ImageError) -> ImageError {
+        let version = self.version;
+        let reason = format!(
+            "this host has no pg_auto_failover for PostgreSQL {version}, and its packages could not be fetched: {}\n  hint: \
+             `apt-get install postgresql-{version}-auto-failover`",
+            error.reason
+        );
+        ImageError { reason, ..error }
     }
 
     fn is_version(&self, postgres: &Path) -> bool {
@@ -126,13 +184,16 @@ impl Postgres {
     pub(crate) fn unpacked(&self) -> Result<Image, ImageError> {
         let server = format!("postgresql-{}", self.version);
         let client = format!("postgresql-client-{}", self.version);
+        let wanted = match self.failover_manager {
+            None => server.clone(),
+            Some(FailoverManager::PgAutoFailover) => format!("{server}-auto-failover"),
+        };
         // The compiler for queries and the procedural languages are large and not needed.
         let keep = |name: &str| {
             (name.starts_with("lib") && !name.starts_with("libllvm") && !name.starts_with("libperl"))
-                || name == client
-                || name == "tzdata"
+                || [&client, &server, "tzdata", "pg-auto-failover-cli"].contains(&name)
         };
-        let root = packages::unpack(&packages::with_dependencies(&server, &keep)?)?;
+        let root = packages::unpack(&packages::with_dependencies(&wanted, &keep)?)?;
         let programs = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.version));
         let installation = self
             .around(&root, programs)
@@ -141,7 +202,7 @@ impl Postgres {
     }
 
     fn assemble(&self, installation: &Installation) -> Result<Image, ImageError> {
-        let inside = |path: &Path| installation.root.join(path.strip_prefix("/").unwrap_or(path));
+        let inside = |path: &Path| installation.inside(path);
         let mut rootfs = RootFs::default();
         base_files(&mut rootfs);
         let mut closure = Closure::new(&installation.root);
@@ -151,9 +212,16 @@ impl Postgres {
                 closure.program(&path, &inside(&path))?;
             }
         }
+        if self.failover_manager.is_some() {
+            closure.program(Path::new(MANAGER), &inside(Path::new(MANAGER)))?;
+        }
         plugins(&mut closure, &installation.plugins, &inside(&installation.plugins))?;
         let mut folders: Vec<String> = closure.install(&mut rootfs)?.into_iter().collect();
         folders.extend(shell(&mut rootfs)?);
+        if self.failover_manager.is_some() {
+            let remove = find_program("rm").ok_or_else(|| ImageError::new("this host has no program `rm`"))?;
+            folders.extend(host_program(&mut rootfs, Path::new("/bin/rm"), &remove)?);
+        }
         let keep = |name: &str| !matches!(name, "man" | "doc" | "contrib" | "locale") && !name.ends_with(".1.gz");
         rootfs.host_folder(&installation.share, &inside(&installation.share), &keep)?;
         zones(&mut rootfs, &installation.root)?;
@@ -184,11 +252,23 @@ impl Postgres {
         rootfs.text("/usr/local/share/nightmail/postgresql.conf", SETTINGS, 0o644);
         rootfs.text("/usr/local/share/nightmail/init-postgres", INIT_SCRIPT, 0o755);
         rootfs.text(START, START_SCRIPT, 0o755);
+        if self.failover_manager.is_some() {
+            rootfs.text(
+                "/usr/local/share/nightmail/pg-auto-failover.conf",
+                MANAGER_SETTINGS,
+                0o644,
+            );
+            rootfs.text(START_MANAGED, START_MANAGED_SCRIPT, 0o755);
+        }
         let mut environment = BTreeMap::from([
             ("PATH".to_owned(), path),
             ("PGDATA".to_owned(), PGDATA.to_owned()),
             ("LANG".to_owned(), "C".to_owned()),
         ]);
+        if self.failover_manager.is_some() {
+            environment.insert("HOME".to_owned(), MANAGER_HOME.to_owned());
+            environment.insert("XDG_RUNTIME_DIR".to_owned(), MANAGER_RUN.to_owned());
+        }
         if !folders.is_empty() {
             environment.insert("LD_LIBRARY_PATH".to_owned(), folders.join(":"));
         }
@@ -233,8 +313,13 @@ fn shell(rootfs: &mut RootFs) -> Result<Option<String>, ImageError> {
         .or_else(|| find_program("dash"))
         .or_else(|| find_program("sh"))
         .ok_or_else(|| ImageError::new("this host has no shell `sh`"))?;
+    host_program(rootfs, Path::new("/bin/sh"), &host)
+}
+
+/// A program of the host at that path, with its libraries. Gives the folders that its loader must be told of.
+fn host_program(rootfs: &mut RootFs, path: &Path, host: &Path) -> Result<Option<String>, ImageError> {
     let mut closure = Closure::new(Path::new("/"));
-    closure.program(Path::new("/bin/sh"), &host)?;
+    closure.program(path, host)?;
     closure.install(rootfs)
 }
 
@@ -256,6 +341,11 @@ fn zones(rootfs: &mut RootFs, root: &Path) -> Result<(), ImageError> {
 mod tests {
     use super::*;
 
+    const PLAIN: Postgres = Postgres {
+        version: 15,
+        failover_manager: None,
+    };
+
     fn assert_complete(image: &Image) {
         for path in [
             START,
@@ -270,9 +360,8 @@ mod tests {
 
     #[test]
     fn a_host_with_postgresql_gives_its_own() {
-        let postgres = Postgres { version: 15 };
-        match postgres.on_host() {
-            Some(installation) => assert_complete(&postgres.assemble(&installation).unwrap()),
+        match PLAIN.on_host() {
+            Some(installation) => assert_complete(&PLAIN.assemble(&installation).unwrap()),
             None => assert!(
                 !Path::new("/usr/lib/postgresql/15/bin/postgres").exists(),
                 "it was overlooked"
@@ -283,17 +372,41 @@ mod tests {
     #[test]
     #[ignore = "fetches Debian packages"]
     fn a_host_without_postgresql_unpacks_debians_packages() {
-        assert_complete(&Postgres { version: 15 }.unpacked().unwrap());
+        assert_complete(&PLAIN.unpacked().unwrap());
+    }
+
+    #[test]
+    #[ignore = "fetches Debian packages"]
+    fn a_failover_manager_comes_with_a_server_that_fits() {
+        let managed = Postgres {
+            failover_manager: Some(FailoverManager::PgAutoFailover),
+            ..PLAIN
+        };
+        let image = managed.collect().unwrap();
+        assert_complete(&image);
+        let plugin = "/usr/lib/postgresql/15/lib/pgautofailover.so";
+        for path in [START_MANAGED, MANAGER, plugin, "/bin/rm"] {
+            assert!(image.rootfs.contains(Path::new(path)), "{path} is missing");
+        }
+    }
+
+    #[test]
+    fn a_failover_manager_that_cannot_be_had_is_an_error_that_says_what_to_install() {
+        let said = PLAIN.unmanaged(ImageError::new("no network")).reason;
+        assert!(
+            said.contains("no network") && said.contains("apt-get install postgresql-15-auto-failover"),
+            "{said}"
+        );
     }
 
     #[test]
     fn a_version_that_this_host_does_not_have_is_not_taken_for_another() {
-        assert!(Postgres { version: 3 }.on_host().is_none());
+        assert!(Postgres { version: 3, ..PLAIN }.on_host().is_none());
     }
 
     #[test]
     fn the_official_image_is_the_last_resort() {
-        let image = Postgres { version: 15 }.on_official_image(ImageError::new("no network"));
+        let image = PLAIN.on_official_image(ImageError::new("no network"));
         assert_eq!(image.base.as_deref(), Some("postgres:15"));
         let because = image.base_because.unwrap().reason;
         assert!(

@@ -10,6 +10,7 @@ mod clock;
 mod database;
 mod death;
 mod disk_full;
+mod failover;
 mod faults;
 mod lifecycle;
 mod lives;

@@ -279,3 +279,25 @@ fn tolerated_loss_is_honoured_and_said() {
         .end("orders");
     assert_eq!(judged(&plan, &foreign).0, 1, "only loss is tolerated");
 }
+
+#[test]
+fn loss_is_tolerated_before_one_fault_and_not_after_it() {
+    let mut plan = plan();
+    plan.tolerate.data_loss_operations = 1;
+    plan.tolerate.data_loss_time_ms = 500;
+    let judged = |plan: &Plan, at_us: u64| {
+        let mut saved = load(10_000..21_000);
+        saved.push(op("buy", "gone", at_us, Outcome::Ok)).end("orders");
+        let verdict = verdict(plan, &saved, &build::events());
+        of(&verdict, AssertionKind::Invariant).finding.clone()
+    };
+    let after_the_effect_us = 10_400_000;
+    assert_eq!(judged(&plan, after_the_effect_us).verdict, Judgement::Pass, "no fault is named");
+    plan.tolerate.data_loss_fault = Some(0);
+    assert_eq!(judged(&plan, after_the_effect_us).verdict, Judgement::Fail, "its customer came later");
+    let before = judged(&plan, 9_600_000);
+    assert_eq!(before.verdict, Judgement::Pass, "{before:?}");
+    assert!(before.detail.contains(" before `"), "{}", before.detail);
+    plan.tolerate.data_loss_fault = Some(7);
+    assert_eq!(judged(&plan, 9_600_000).verdict, Judgement::Fail, "that fault was never seen");
+}
