@@ -6,7 +6,9 @@
 //! it has, who waits for it. The heal undoes nothing, for a schema is not a fault: it ends what has not ended, and says what
 //! became of it. A migration that did not get through has *failed*, which is a finding.
 //!
-//! `statements` parts a file, `script` keeps it, `run` runs it, `watch` looks on.
+//! A tool of the user's can run in place of a script.
+//!
+//! `statements` parts a file, `script` keeps it, `run` runs it (`state` says how far it is), `command` runs a tool, `watch` looks on.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -27,15 +29,18 @@ use crate::plan::{Role, Target};
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
 
+mod command;
 mod run;
 mod script;
+mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use run::{Outcome, Run, State};
+use run::Run;
 pub use script::SqlFile;
+use state::{Outcome, State};
 use watch::Watch;
 
 /// Parameters of `migrate`.
@@ -45,8 +50,13 @@ pub struct Migrate<T> {
     /// The primary: `database:primary`, or a member of a group with roles.
     pub targets: Vec<T>,
     /// A file of SQL, relative to the system's folder: `migrations/add-notes.sql`.
-    #[schemars(with = "String")]
-    pub script: SqlFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub script: Option<SqlFile>,
+    /// In place of `script`: a migration tool and its arguments, run on this host with `PGHOST`, `PGPORT`, `PGUSER`,
+    /// `PGDATABASE`, `PGAPPNAME` and `PGOPTIONS` set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// Whether all of it is one transaction. Otherwise each statement is one.
     #[serde(default = "super::yes")]
     pub transaction: bool,
@@ -103,6 +113,7 @@ impl<T> Migrate<T> {
         Ok(Migrate {
             targets: super::map_list(TARGETS, &self.targets, map)?,
             script: self.script.clone(),
+            command: self.command.clone(),
             transaction: self.transaction,
             lock_timeout: self.lock_timeout,
             statement_timeout: self.statement_timeout,
@@ -139,13 +150,17 @@ impl Fault for Migrate<Target> {
     }
 
     fn read_files(&mut self, folder: &Path) -> Vec<Problem> {
-        let script = self.script.read(SCRIPT, folder);
+        let script = self.script.as_mut().and_then(|file| file.read(SCRIPT, folder));
         let rollback = self.rollback.as_mut().and_then(|file| file.read(ROLLBACK, folder));
         script.into_iter().chain(rollback).collect()
     }
 
     fn describe(&self) -> String {
-        let (script, at) = (&self.script, target::names(&self.targets));
+        let what = match &self.script {
+            Some(script) => script.to_string(),
+            None => format!("`{}`", self.command.join(" ")),
+        };
+        let at = target::names(&self.targets);
         let killed = self.killed_after.map_or_else(String::new, |after| {
             let then = match self.then {
                 Then::Nothing => "leave it so",
@@ -155,7 +170,7 @@ impl Fault for Migrate<Target> {
             };
             format!(", kill it after {after} and {then}")
         });
-        format!("run the migration {script} at {at}{killed}")
+        format!("run the migration {what} at {at}{killed}")
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -166,7 +181,8 @@ impl Fault for Migrate<Target> {
             .into_iter()
             .chain(misplaced)
             .chain(self.several())
-            .chain(self.script.problem(SCRIPT))
+            .chain(self.either())
+            .chain(self.script.as_ref().and_then(|file| file.problem(SCRIPT)))
             .chain(rollback)
             .chain(self.not_in_transaction())
             .chain(self.idle_parameters())
@@ -223,9 +239,25 @@ impl Migrate<Target> {
         })
     }
 
+    fn either(&self) -> Option<Problem> {
+        let names_nobody = self.command.first().is_some_and(|program| program.trim().is_empty());
+        let message = match (&self.script, self.command.is_empty()) {
+            (Some(_), false) => "and `command` exclude each other",
+            (None, true) => "is missing: nothing says what is to be changed",
+            _ if names_nobody => "is missing, and `command` names no program",
+            _ => return None,
+        };
+        Some(Problem {
+            path: SCRIPT.to_owned(),
+            message: message.to_owned(),
+            hint: "name a file of SQL (`script: migrations/FILE.sql`), or the words of a command".to_owned(),
+        })
+    }
+
     /// What the server, or good sense, keeps out of a transaction of several statements.
     fn not_in_transaction(&self) -> Option<Problem> {
-        let statements = self.script.statements().ok().filter(|_| self.transaction)?;
+        let script = self.script.as_ref().filter(|_| self.transaction)?;
+        let statements = script.statements().ok()?;
         let (line, because) = statements.iter().find_map(|statement| match statement {
             alone if alone.stands_alone() => Some((
                 alone.line,
@@ -239,7 +271,7 @@ impl Migrate<Target> {
         })?;
         Some(Problem {
             path: SCRIPT.to_owned(),
-            message: format!("cannot be run as one transaction: {}:{line}: {because}", self.script),
+            message: format!("cannot be run as one transaction: {script}:{line}: {because}"),
             hint: "say `transaction: false`".to_owned(),
         })
     }
@@ -301,7 +333,7 @@ impl Migrating {
         let name = application(context);
         loop {
             let seen = watch::lock(&self.watch.seen()).clone();
-            let state = run::lock(&self.state).clone();
+            let state = state::lock(&self.state).clone();
             match state.ended {
                 Some((Outcome::Wrong(_), _)) => return Err(state.words(self.of)),
                 Some(_) => return Ok(state.words(self.of)),
@@ -332,7 +364,7 @@ async fn end(
         _task,
     }) = migrating
     {
-        let state = run::lock(&state).clone();
+        let state = state::lock(&state).clone();
         let words = state.words(of);
         match &state.ended {
             Some((Outcome::Applied | Outcome::RolledBack | Outcome::Left, _)) => {}

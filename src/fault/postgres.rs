@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
@@ -46,6 +47,30 @@ impl Server {
         let mut config = self.0.clone();
         config.application_name(application).options(settings);
         Self::open(&config).await
+    }
+
+    /// The variables by which PostgreSQL's own programs connect in the same way.
+    pub(super) fn environment(&self, application: &str, settings: &str) -> Vec<(&'static str, String)> {
+        let host = self.0.get_hosts().first().map(|host| match host {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        });
+        let password = self
+            .0
+            .get_password()
+            .map(|password| String::from_utf8_lossy(password).into_owned());
+        let all = [
+            ("PGHOST", host),
+            ("PGPORT", self.0.get_ports().first().map(u16::to_string)),
+            ("PGUSER", self.0.get_user().map(str::to_owned)),
+            ("PGPASSWORD", password),
+            ("PGDATABASE", self.0.get_dbname().map(str::to_owned)),
+            ("PGAPPNAME", Some(application.to_owned())),
+            ("PGOPTIONS", Some(settings.to_owned())),
+        ];
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 
     async fn open(config: &Config) -> Result<Session, Refused> {

@@ -1,13 +1,15 @@
 //! The migration itself, as a tool would run it: statement by statement or as a whole, tried again, killed, gone on with.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
+use super::command::{Tool, Unsuccessful};
+use super::state::{Outcome, State, lock};
 use super::statements::Statement;
 use super::watch::{self, OWN_LOCKS, Seen};
 use super::{Migrate, Then};
@@ -17,50 +19,14 @@ use crate::fault::postgres::held::application;
 use crate::fault::postgres::{Refused, Server, Session, each, in_time, setting_ms};
 use crate::plan::Target;
 
-/// Only the first so many tries that failed are told.
-const NOTES_MAX: usize = 6;
-
-/// How it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// All of it was run.
-    Applied,
-    /// It was killed, and undone by the other script.
-    RolledBack,
-    /// It was killed, and left so, as was asked.
-    Left,
-    /// It did not get through: a finding.
-    Failed(String),
-    /// It could not be run as asked, which says nothing about the system.
-    Wrong(String),
-}
-
-/// How far it has come.
-#[derive(Debug, Clone)]
-pub(super) struct State {
-    pub began: Instant,
-    /// And when.
-    pub ended: Option<(Outcome, Instant)>,
-    /// Statements that are through.
-    pub done: usize,
-    /// What is run at the moment.
-    now: String,
-    rows: u64,
-    /// Statements, or transactions, that were sent.
-    sent: u32,
-    pid: Option<i32>,
-    is_being_killed: bool,
-    /// What else happened, in a line each.
-    pub notes: Vec<String>,
-    untold: u32,
-}
-
 /// Why it went no further.
 struct Stopped {
     refused: Refused,
     /// What was refused.
     what: String,
     tries: u32,
+    /// It could not even be begun.
+    is_wrong: bool,
 }
 
 /// A migration to be run.
@@ -68,6 +34,9 @@ pub(super) struct Run {
     server: Server,
     application: String,
     settings: String,
+    /// The tool that runs it, if it is none of the harness's.
+    tool: Option<Tool>,
+    /// Of the script; none if a tool runs it.
     statements: Vec<Statement>,
     rollback: Vec<Statement>,
     transaction: bool,
@@ -79,59 +48,6 @@ pub(super) struct Run {
     patience: Duration,
     state: Arc<Mutex<State>>,
     seen: Arc<Mutex<Seen>>,
-}
-
-impl State {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            ended: None,
-            done: 0,
-            now: "nothing yet".to_owned(),
-            rows: 0,
-            sent: 0,
-            pid: None,
-            is_being_killed: false,
-            notes: Vec::new(),
-            untold: 0,
-        }
-    }
-
-    fn note(&mut self, note: String) {
-        match self.notes.len() < NOTES_MAX {
-            true => self.notes.push(note),
-            false => self.untold += 1,
-        }
-    }
-
-    /// How it ended and what it did, in a line; `of` is the number of its statements.
-    pub(super) fn words(&self, of: usize) -> String {
-        let did = format!(
-            "{} of {of} statements, {} rows touched, {} statements or transactions sent",
-            self.done, self.rows, self.sent
-        );
-        let untold = match self.untold {
-            0 => String::new(),
-            untold => format!(", {untold} more refusals than are told here"),
-        };
-        let Some((outcome, at)) = &self.ended else {
-            return format!("it had not ended, but was at {}: {did}{untold}", self.now);
-        };
-        let took = ms(at.duration_since(self.began));
-        match outcome {
-            Outcome::Applied => format!("applied within {took}: {did}{untold}"),
-            Outcome::RolledBack => format!(
-                "killed, and rolled back within {took} by {} statements{untold}",
-                self.done
-            ),
-            Outcome::Left => format!("killed and left so: {did}{untold}"),
-            Outcome::Failed(reason) | Outcome::Wrong(reason) => format!("{reason}; after {took}: {did}{untold}"),
-        }
-    }
-}
-
-pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {
@@ -154,11 +70,15 @@ impl Run {
             setting_ms(longest),
             setting_ms(context.ttl)
         );
+        let application = application(context);
+        let tool = (!migrate.command.is_empty())
+            .then(|| Tool::new(&migrate.command, server.environment(&application, &settings)));
         Ok(Self {
             server: server.clone(),
-            application: application(context),
+            application,
             settings,
-            statements: parted(&migrate.script)?,
+            tool,
+            statements: migrate.script.as_ref().map(parted).transpose()?.unwrap_or_default(),
             rollback: migrate.rollback.as_ref().map(parted).transpose()?.unwrap_or_default(),
             transaction: migrate.transaction,
             retries: migrate.retries,
@@ -176,15 +96,15 @@ impl Run {
         self.state.clone()
     }
 
-    /// How many statements it has.
+    /// How many statements it has; a tool's work counts as one.
     pub(super) fn statements(&self) -> usize {
-        self.statements.len()
+        self.statements.len().max(1)
     }
 
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self) {
         let outcome = match self.killed_after {
-            None => match self.apply(&self.statements).await {
+            None => match self.forwards().await {
                 Ok(()) => Outcome::Applied,
                 Err(stopped) => stopped.outcome(),
             },
@@ -195,7 +115,7 @@ impl Run {
 
     async fn killed(&self, after: Duration) -> Outcome {
         let over = "it was over before it could be killed".to_owned();
-        let ended = match select(pin!(self.apply(&self.statements)), pin!(self.kill(after))).await {
+        let ended = match select(pin!(self.forwards()), pin!(self.kill(after))).await {
             Either::Left((Ok(()), _)) => return Outcome::Wrong(over),
             Either::Left((Err(_), killing)) if lock(&self.state).is_being_killed => killing.await,
             Either::Left((Err(stopped), _)) => return stopped.outcome(),
@@ -208,47 +128,74 @@ impl Run {
             return Outcome::Left;
         }
         sleep(self.resume_after).await;
-        let (again, outcome) = match self.then {
-            Then::RollBack => (&self.rollback, Outcome::RolledBack),
-            _ => (&self.statements, Outcome::Applied),
-        };
         if self.then != Then::Resume {
             lock(&self.state).done = 0;
         }
-        match self.apply(again).await {
-            Ok(()) => outcome,
-            Err(stopped) => stopped.outcome(),
+        let ended = match self.then {
+            Then::RollBack => self.apply(&self.rollback).await.map(|()| Outcome::RolledBack),
+            _ => self.forwards().await.map(|()| Outcome::Applied),
+        };
+        ended.unwrap_or_else(Stopped::outcome)
+    }
+
+    /// Makes the change.
+    async fn forwards(&self) -> Result<(), Stopped> {
+        match &self.tool {
+            Some(tool) => self.by_tool(tool).await,
+            None => self.apply(&self.statements).await,
         }
     }
 
-    /// Ends the session from another one, and sees that it is gone.
+    async fn by_tool(&self, tool: &Tool) -> Result<(), Stopped> {
+        "the command".clone_into(&mut lock(&self.state).now);
+        for tries in 1.. {
+            let reason = match tool.run().await {
+                Ok(()) => break,
+                Err(Unsuccessful::Ended(reason)) => reason,
+                Err(Unsuccessful::NotRun(reason)) => {
+                    return Err(Stopped {
+                        refused: Refused::because(reason),
+                        what: "the command".to_owned(),
+                        tries,
+                        is_wrong: true,
+                    });
+                }
+            };
+            self.again("the command", tries, Refused::because(reason), true).await?;
+        }
+        let mut state = lock(&self.state);
+        state.sent += 1;
+        state.done = 1;
+        Ok(())
+    }
+
+    /// Ends its session from another one, after the tool whose it is, and sees that it is gone.
     async fn kill(&self, after: Duration) -> Result<(), Refused> {
         sleep(after).await;
-        let (pid, now) = {
+        let now = {
             let mut state = lock(&self.state);
             state.is_being_killed = true;
-            (state.pid, state.now.clone())
+            state.now.clone()
         };
-        let Some(pid) = pid else {
-            return Err(Refused::because("it had no session".to_owned()));
-        };
-        let of_it = format!("pid = {pid} and application_name = '{}'", self.application);
-        let terminate = format!("select count(pg_terminate_backend(pid)) from pg_stat_activity where {of_it}");
-        let ended: u32 = in_time(async { self.server.connect().await?.number(&terminate).await }).await?;
-        if ended == 0 {
-            return Err(Refused::because(format!("session {pid} was gone by then")));
+        if let Some(tool) = &self.tool {
+            tool.kill();
         }
-        let left = format!("select count(*) from pg_stat_activity where {of_it}");
+        let of_it = format!("from pg_stat_activity where application_name = '{}'", self.application);
+        let terminate = format!("select count(pg_terminate_backend(pid)) {of_it}");
+        let ended: u32 = in_time(async { self.server.connect().await?.number(&terminate).await }).await?;
+        if ended == 0 && self.tool.is_none() {
+            return Err(Refused::because("its session was gone by then".to_owned()));
+        }
+        let left = format!("select count(*) {of_it}");
         each::until(self.patience, async || {
             match self.server.connect().await?.number::<u32>(&left).await? {
                 0 => Ok(()),
-                _ => Err(Refused::because(format!("session {pid} did not end"))),
+                _ => Err(Refused::because("its session did not end".to_owned())),
             }
         })
         .await?;
         let took = ms(lock(&self.state).began.elapsed());
-        let note =
-            format!("killed: pg_terminate_backend ended session {pid} in {now}, gone {took} after its beginning");
+        let note = format!("killed in {now}: pg_terminate_backend ended its session, gone {took} after its beginning");
         lock(&self.state).note(note);
         Ok(())
     }
@@ -259,6 +206,7 @@ impl Run {
             refused,
             what: "a session".to_owned(),
             tries: 1,
+            is_wrong: false,
         })?;
         if self.transaction {
             return self.whole(&session, statements).await;
@@ -277,7 +225,6 @@ impl Run {
             let session = session.ending_at_once();
             // Should the harness die in mid-statement, the server need not wait for its end to notice. Not every version can.
             drop(session.ask("set client_connection_check_interval = 1000").await);
-            lock(&self.state).pid = Some(session.pid().await?);
             Ok(session)
         })
         .await
@@ -288,7 +235,7 @@ impl Run {
         for tries in 1.. {
             match self.in_one(session, statements).await {
                 Ok(()) => break,
-                Err(refused) => self.again("the transaction", tries, refused).await?,
+                Err(refused) => self.again("the transaction", tries, refused, false).await?,
             }
         }
         Ok(())
@@ -332,7 +279,7 @@ impl Run {
             let rows = match session.execute(&statement.sql).await {
                 Ok(rows) => rows,
                 Err(refused) => {
-                    self.again(&what, tries, refused).await?;
+                    self.again(&what, tries, refused, false).await?;
                     continue;
                 }
             };
@@ -355,14 +302,18 @@ impl Run {
         what
     }
 
-    /// After a refusal: waits for the next try, if there is one and time may help.
-    async fn again(&self, what: &str, tries: u32, refused: Refused) -> Result<(), Stopped> {
+    /// After a refusal: waits for the next try, if there is one and time may help, as it does where nobody knows why.
+    async fn again(&self, what: &str, tries: u32, refused: Refused, nobody_knows: bool) -> Result<(), Stopped> {
         {
             let mut state = lock(&self.state);
             state.sent += 1;
-            if tries > self.retries || !may_pass(&refused) {
-                let what = what.to_owned();
-                return Err(Stopped { refused, what, tries });
+            if tries > self.retries || !(nobody_knows || may_pass(&refused)) {
+                return Err(Stopped {
+                    refused,
+                    what: what.to_owned(),
+                    tries,
+                    is_wrong: false,
+                });
             }
             state.note(format!("{what} was refused: {refused}"));
         }
@@ -373,15 +324,16 @@ impl Run {
 
 impl Stopped {
     fn outcome(self) -> Outcome {
-        let Self { refused, what, tries } = self;
-        let tries = match tries {
+        let tries = match self.tries {
             1 => String::new(),
             tries => format!(" {tries} times"),
         };
-        let reason = format!("{what} was refused{tries}: {refused}");
-        match refused.code.as_deref().map(|code| code.get(..2).unwrap_or(code)) {
+        let reason = format!("{} was refused{tries}: {}", self.what, self.refused);
+        let class = self.refused.code.as_deref().and_then(|code| code.get(..2));
+        match class {
             // It makes no sense to this server, or may not be asked of it: syntax, names, rights, features.
             Some("42" | "0A" | "28" | "3D" | "3F") => Outcome::Wrong(reason),
+            _ if self.is_wrong => Outcome::Wrong(reason),
             _ => Outcome::Failed(reason),
         }
     }

@@ -15,7 +15,8 @@ const IN_BATCHES: &str = "alter table orders add zone text;
 fn migrate(script: &str) -> Migrate<Target> {
     Migrate {
         targets: targets(&[1]),
-        script: SqlFile::new("change.sql", script),
+        script: Some(SqlFile::new("change.sql", script)),
+        command: Vec::new(),
         transaction: true,
         lock_timeout: DurationMs(0),
         statement_timeout: DurationMs(0),
@@ -260,6 +261,67 @@ async fn one_that_does_not_end_is_ended_and_ends_with_whoever_runs_it() {
     server.execute(&["insert into orders values (102, 5)"]).await;
 }
 
+/// A tool that needs nothing but a shell and `psql`.
+fn tool(script: &str) -> Migrate<Target> {
+    Migrate {
+        script: None,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        ..migrate("select 1")
+    }
+}
+
+#[tokio::test]
+async fn a_tool_of_the_users_finds_the_server_and_is_tried_again_and_killed_with_its_session() {
+    let server = server().await;
+    let adds = Migrate {
+        statement_timeout: DurationMs(5_000),
+        ..tool(
+            "psql -qc 'alter table orders add note text' -c 'select pg_sleep(0.3)' && psql -Atqc 'show statement_timeout' | grep -qx 5s",
+        )
+    };
+    let healed = to_its_end(&adds, &context(&server, 1), &server).await;
+    assert!(healed.confirmed && healed.failed.is_none(), "{healed:#?}");
+    assert_eq!(
+        server.number("select count(*) from orders where note is null").await,
+        100
+    );
+
+    let fails = Migrate {
+        retries: 2,
+        ..tool("psql -qc 'select pg_sleep(0.2)'; echo no luck >&2; exit 3")
+    };
+    let healed = to_its_end(&fails, &context(&server, 2), &server).await;
+    let failed = healed.failed.as_deref().unwrap_or_default();
+    assert!(
+        healed.confirmed && failed.contains("the command was refused 3 times: exit status: 3: no luck"),
+        "{healed:#?}"
+    );
+
+    let killed = Migrate {
+        killed_after: Some(DurationMs(400)),
+        ..tool("psql -qc 'lock table orders; select pg_sleep(600)'")
+    };
+    let healed = to_its_end(&killed, &context(&server, 3), &server).await;
+    assert!(healed.confirmed && healed.failed.is_none(), "{healed:#?}");
+    says(&healed, "killed in the command");
+
+    let endless = tool("psql -qc 'lock table orders; select pg_sleep(600)'");
+    let last = context(&server, 4);
+    assert!(endless.inject(&last).await.unwrap().confirmed);
+    let healed = endless.heal(&last).await.unwrap();
+    assert!(healed.confirmed && healed.failed.is_some(), "{healed:#?}");
+    server.execute(&["insert into orders values (101, 5)"]).await;
+
+    let missing = Migrate {
+        command: vec!["nobodys-migration-tool".to_owned()],
+        ..tool("")
+    };
+    says(
+        &wrong(&missing, &context(&server, 5), &server).await,
+        "cannot be run: No such file",
+    );
+}
+
 /// What is wrong with it, by the parameter.
 fn problems(migrate: Migrate<Target>) -> Vec<(String, String)> {
     let problems = FaultSpec::Migrate(migrate).problems();
@@ -293,6 +355,18 @@ fn what_cannot_be_run_is_a_problem() {
     ] {
         assert_eq!(problems(migrate(script))[0].0, "script", "{script}");
     }
+    let both = Migrate {
+        command: vec!["true".to_owned()],
+        ..migrate("select 1")
+    };
+    let neither = Migrate {
+        script: None,
+        ..migrate("select 1")
+    };
+    for neither_or_both in [both, neither] {
+        assert_eq!(problems(neither_or_both)[0].0, "script");
+    }
+    assert_eq!(problems(tool("true")), []);
     let outside = Migrate {
         transaction: false,
         ..migrate("create index concurrently a on b (c)")
