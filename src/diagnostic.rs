@@ -181,6 +181,14 @@ impl Diagnostics {
         Self(self.0.into_iter().map(|diagnostic| diagnostic.map(&change)).collect())
     }
 
+    /// Says of each under which circumstances it is so: `message (under ...)`.
+    pub fn under(mut self, circumstances: &str) -> Self {
+        for diagnostic in &mut self.0 {
+            diagnostic.message = format!("{} ({circumstances})", diagnostic.message);
+        }
+        self
+    }
+
     /// Each of them.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()

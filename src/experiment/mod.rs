@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::kernel::Capabilities;
-use crate::plan::{ExperimentInfo, Plan};
+use crate::plan::{ControlChange, ExperimentInfo, Plan, Variation};
 use crate::redact::Redactor;
 use crate::yaml::Document;
 
@@ -52,16 +52,54 @@ pub fn load(path: &Path, overrides: &Overrides, capabilities: &Capabilities) -> 
     from_document(Document::load(path)?, overrides, capabilities)
 }
 
-fn from_document(
-    mut document: Document,
-    overrides: &Overrides,
-    capabilities: &Capabilities,
-) -> Result<Plan, Diagnostics> {
+fn from_document(document: Document, overrides: &Overrides, capabilities: &Capabilities) -> Result<Plan, Diagnostics> {
     refuse_other_files(&document)?;
+    let overrides = Overrides {
+        seed: overrides.seed.or_else(|| Some(rand::rng().random_range(1..=9_999_999))),
+        ..overrides.clone()
+    };
+    let plan = of_values(document.clone(), &overrides, capabilities)?;
+    with_variations(&document, plan, &overrides, capabilities)
+}
+
+/// The plan under the values that the file and the command line give.
+fn of_values(mut document: Document, overrides: &Overrides, capabilities: &Capabilities) -> Result<Plan, Diagnostics> {
     let configuration = configuration::substitute(&mut document, overrides).map_err(all)?;
     // A value in the wrong place would stand in the message about it.
     let redactor = Redactor::new(configuration.secrets.iter().cloned());
     plan(&document, &configuration, overrides, capabilities).map_err(|found| found.map(|text| redactor.text(&text)))
+}
+
+/// The plan with what each negative control makes of it that changes the configuration: what is wrong under those values
+/// is wrong with the file.
+fn with_variations(
+    document: &Document,
+    mut plan: Plan,
+    overrides: &Overrides,
+    capabilities: &Capabilities,
+) -> Result<Plan, Diagnostics> {
+    for control in &mut plan.negative_controls {
+        let ControlChange::With {
+            configuration,
+            variation,
+            ..
+        } = &mut control.change
+        else {
+            continue;
+        };
+        if configuration.is_empty() {
+            continue;
+        }
+        let others = configuration.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let overrides = Overrides {
+            vars: overrides.vars.iter().cloned().chain(others).collect(),
+            ..overrides.clone()
+        };
+        let varied = of_values(document.clone(), &overrides, capabilities);
+        let varied = varied.map_err(|found| found.under(&format!("under the negative control `{}`", control.name)))?;
+        *variation = Some(Box::new(Variation::of(varied)));
+    }
+    Ok(plan)
 }
 
 fn plan(

@@ -380,7 +380,12 @@ pub struct Control {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct With {
     /// Environment set over everything else, by service.
+    #[serde(default)]
     pub environment: BTreeMap<String, BTreeMap<String, String>>,
+    /// Values for `${name}` over those of `configuration`: the same experiment with another setting, or another step.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ConfigurationValue>")]
+    pub configuration: BTreeMap<String, serde_json::Value>,
 }
 
 /// What to do about a missing key.

@@ -26,6 +26,7 @@ pub mod variants;
 mod window;
 
 pub use bound::{Bound, BoundUnit, Compare, NoBound};
+pub use variants::Variation;
 pub use window::WindowedProbe;
 
 /// The `schema_version` of `plan.json`.
@@ -216,7 +217,7 @@ pub enum Role {
 }
 
 /// A fault, ready to inject.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedFault {
     /// Position in the method, from 0.
     pub id: u32,
@@ -350,10 +351,16 @@ pub struct NegativeControl {
 pub enum ControlChange {
     /// A defect of the system, switched on.
     Defect(String),
-    /// Environment set on services, by service.
+    /// Other settings.
     With {
-        /// Variables by service.
+        /// Environment set on services: variables by service.
         environment: BTreeMap<String, BTreeMap<String, String>>,
+        /// Other values of the experiment's configuration.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        configuration: BTreeMap<String, String>,
+        /// What they make of the experiment; absent where there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        variation: Option<Box<Variation>>,
     },
 }
 

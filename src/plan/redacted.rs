@@ -25,8 +25,13 @@ impl Plan {
             redact::mask(environment);
         }
         for control in &mut plan.negative_controls {
-            if let ControlChange::With { environment } = &mut control.change {
+            if let ControlChange::With {
+                environment, variation, ..
+            } = &mut control.change
+            {
                 environment.values_mut().for_each(redact::mask);
+                let varied = variation.iter_mut().flat_map(|varied| varied.environment.values_mut());
+                varied.for_each(redact::mask);
             }
         }
         let value = serde_json::to_value(&plan).expect("a plan can be written");

@@ -355,13 +355,18 @@ pub(super) fn control(plan: &Plan, control: &NegativeControl) -> String {
             Some(definition) => format!("defect {}: {}", clean(defect), clean(&definition.title)),
             None => format!("defect {}", clean(defect)),
         },
-        ControlChange::With { environment } => {
-            let settings: Vec<String> = environment
+        ControlChange::With {
+            environment,
+            configuration,
+            ..
+        } => {
+            let of_services = environment.iter().flat_map(|(service, variables)| {
+                variables.keys().map(move |name| clean(&format!("{name} of {service}")))
+            });
+            let of_the_file = configuration
                 .iter()
-                .flat_map(|(service, variables)| {
-                    variables.keys().map(move |name| clean(&format!("{name} of {service}")))
-                })
-                .collect();
+                .map(|(name, value)| clean(&format!("{name} {value}")));
+            let settings: Vec<String> = of_services.chain(of_the_file).collect();
             format!("other settings: {}", list(&settings))
         }
     }

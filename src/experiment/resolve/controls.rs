@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use crate::experiment::spec::Control;
+use crate::experiment::spec::{Control, With};
 use crate::plan::{ControlChange, NegativeControl, WindowedProbe};
+use crate::yaml::node::Value;
 use crate::yaml::place::Place;
 
 /// The assertion on recovery, by name.
@@ -22,7 +23,11 @@ impl Resolver<'_> {
             };
             let name = control.name.clone().unwrap_or_else(|| match &change {
                 ControlChange::Defect(defect) => defect.clone(),
-                ControlChange::With { environment } => describe(environment),
+                ControlChange::With {
+                    environment,
+                    configuration,
+                    ..
+                } => describe(environment, configuration),
             });
             controls.push(NegativeControl {
                 name,
@@ -45,17 +50,20 @@ impl Resolver<'_> {
                 Some(ControlChange::Defect(defect.clone()))
             }
             (None, Some(with)) => {
-                self.environment(&place.key("with").key("environment"), &with.environment);
-                if with.environment.values().all(BTreeMap::is_empty) {
+                let place = place.key("with");
+                self.environment(&place.key("environment"), &with.environment);
+                if with.environment.values().all(BTreeMap::is_empty) && with.configuration.is_empty() {
                     self.found.push(
                         self.document
-                            .at_value(&place.key("with").key("environment"), "this control changes nothing")
+                            .at_value(&place.key("environment"), "this control changes nothing")
                             .label("empty")
-                            .hint("set the variable that makes the system unsafe"),
+                            .hint("set the variable or the configuration value that makes the system unsafe"),
                     );
                 }
                 Some(ControlChange::With {
                     environment: with.environment.clone(),
+                    configuration: self.other_configuration(&place.key("configuration"), with),
+                    variation: None,
                 })
             }
             (defect, _) => {
@@ -66,12 +74,41 @@ impl Resolver<'_> {
                 self.found.push(
                     self.document
                         .at_value(place, message)
-                        .allowed("defect: NAME, or with: {environment: {SERVICE: {VARIABLE: VALUE}}}")
-                        .hint("name a defect of the system, or the environment that makes it unsafe"),
+                        .allowed(
+                            "defect: NAME, or with: {environment: {SERVICE: {VARIABLE: VALUE}}, configuration: {NAME: VALUE}}",
+                        )
+                        .hint("name a defect of the system, or the setting that makes it unsafe"),
                 );
                 None
             }
         }
+    }
+
+    /// Values as they are written: what they are is known where they are used.
+    fn other_configuration(&mut self, place: &Place, with: &With) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        for name in with.configuration.keys() {
+            let at = place.key(name);
+            if !self.configuration.contains_key(name) {
+                let unknown = self.unknown_key(&at, "configuration value", name, self.configuration.keys());
+                self.found.push(match self.configuration.is_empty() {
+                    true => unknown
+                        .allowed("values that `configuration` declares, of which there are none")
+                        .hint(format!("declare it in the file: `configuration: {{{name}: ...}}`")),
+                    false => unknown,
+                });
+            } else if let Value::Scalar(scalar) = &at.find(&self.document.root).value.value {
+                values.insert(name.clone(), scalar.text.clone());
+            } else {
+                self.found.push(
+                    self.document
+                        .at_value(&at, format!("`{name}` is no single value"))
+                        .allowed("text, a number, true or false")
+                        .hint("write one value after the colon"),
+                );
+            }
+        }
+        values
     }
 
     fn fails(&mut self, place: &Place, names: &[String], known: &[String]) {
@@ -170,10 +207,14 @@ impl Resolver<'_> {
     }
 }
 
-fn describe(environment: &BTreeMap<String, BTreeMap<String, String>>) -> String {
-    let settings: Vec<String> = environment
+fn describe(
+    environment: &BTreeMap<String, BTreeMap<String, String>>,
+    configuration: &BTreeMap<String, String>,
+) -> String {
+    let of_services = environment
         .iter()
-        .flat_map(|(service, variables)| variables.keys().map(move |name| format!("{service} {name}")))
-        .collect();
+        .flat_map(|(service, variables)| variables.keys().map(move |name| format!("{service} {name}")));
+    let of_the_file = configuration.iter().map(|(name, value)| format!("{name} {value}"));
+    let settings: Vec<String> = of_services.chain(of_the_file).collect();
     format!("with {}", settings.join(", "))
 }

@@ -52,6 +52,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         document,
         experiment,
         system,
+        configuration: input.configuration,
         load: load::rates(&experiment.workload.0, &system.definition),
         capabilities: input.capabilities,
         seed: input.seed,
@@ -151,6 +152,7 @@ struct Resolver<'a> {
     document: &'a Document,
     experiment: &'a Experiment,
     system: &'a SystemUnderTest,
+    configuration: &'a BTreeMap<String, String>,
     /// The operations of the load, a profile's included.
     load: BTreeMap<String, OperationRate>,
     capabilities: &'a Capabilities,

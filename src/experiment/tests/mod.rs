@@ -355,6 +355,44 @@ fn variants_keep_the_load_and_its_length() {
 }
 
 #[test]
+fn a_control_may_change_the_configuration_and_nothing_else() {
+    let plan = load(&good("everything.yaml"), &with_var("share", "30")).unwrap();
+    let longer = plan.with_control(&plan.negative_controls[2]);
+    assert_eq!((plan.faults[0].for_ms, longer.faults[0].for_ms), (5_000, 7_000));
+    assert_eq!(longer.configuration["down"], "7s");
+    assert_eq!(longer.environment["api"]["RETRIES"], "0");
+    // What the command line says holds there, too, and so do all choices of the seed.
+    assert_eq!(longer.configuration["share"], "30");
+    assert_eq!(longer.faults[1..], plan.faults[1..]);
+    assert_eq!(longer.negative_controls.len(), plan.negative_controls.len());
+    let written = serde_json::to_value(plan.redacted()).unwrap();
+    let read: Plan = serde_json::from_value(written).unwrap();
+    let again = read.with_control(&read.negative_controls[2]);
+    assert_eq!(again.faults, longer.faults);
+}
+
+#[test]
+fn what_a_control_makes_wrong_is_wrong_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(good("everything.yaml")).unwrap();
+    let text = text.replace("down: 7s", "down: 7").replace(
+        "system: shop",
+        &format!(
+            "system: {}",
+            std::path::absolute(FOLDER).unwrap().join("fixtures/shop").display()
+        ),
+    );
+    let path = folder.path().join("wrong.yaml");
+    std::fs::write(&path, text).unwrap();
+    let message = load(&path, &seeded(1)).unwrap_err().to_string();
+    let place = "wrong.yaml:30:10";
+    assert!(
+        message.contains("(under the negative control `down for longer`)") && message.contains(place),
+        "{message}"
+    );
+}
+
+#[test]
 fn folders_are_searched_and_files_taken_once() {
     let folder = Path::new(FOLDER).join("good");
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
