@@ -385,7 +385,7 @@ fn what_a_control_makes_wrong_is_wrong_with_the_file() {
     let path = folder.path().join("wrong.yaml");
     std::fs::write(&path, text).unwrap();
     let message = load(&path, &seeded(1)).unwrap_err().to_string();
-    let place = "wrong.yaml:30:10";
+    let place = "wrong.yaml:32:10";
     assert!(
         message.contains("(under the negative control `down for longer`)") && message.contains(place),
         "{message}"
