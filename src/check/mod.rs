@@ -14,6 +14,7 @@ mod attempts;
 mod bins;
 mod book;
 mod checked;
+pub mod copied;
 pub mod device_log;
 pub mod durable_set;
 mod evidence;
@@ -28,6 +29,7 @@ pub mod limit;
 pub mod one_writer;
 pub mod probe;
 pub mod published;
+pub mod read_your_writes;
 pub mod recovery;
 mod sample;
 mod saved;
@@ -80,6 +82,8 @@ checkers! {
     Limit(limit::Limit) = "limit",
     Published(published::Published) = "published",
     OneWriter(one_writer::OneWriter) = "one-writer",
+    Copied(copied::Copied) = "copied",
+    ReadYourWrites(read_your_writes::ReadYourWrites) = "read-your-writes",
 }
 
 /// The behaviour of a checker.
