@@ -127,6 +127,7 @@ faults! {
     ExhaustConnections(exhaust_connections::ExhaustConnections) = "exhaust-connections",
     ReplicationLag(replication_lag::ReplicationLag) = "replication-lag",
     ReadOnly(read_only::ReadOnly) = "read-only",
+    Cutover(cutover::Cutover) = "cutover",
 }
 
 /// The behaviour of a fault.

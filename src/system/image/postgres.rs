@@ -5,7 +5,8 @@
 //! superuser is `postgres` and so is the database; everyone on the network is trusted, for replication too; the user is
 //! 999; SIGINT stops it quickly; there is no entrypoint, and the command is [`START`]. With `STANDBY_OF=<host>` in its
 //! environment it starts as a streaming standby of that host (its host name is its `application_name`), from the same data,
-//! since all containers of one image begin as the same cluster.
+//! since all containers of one image begin as the same cluster. With `CLOSED` it starts so that transactions only read by
+//! default, until `ALTER SYSTEM RESET default_transaction_read_only` opens it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

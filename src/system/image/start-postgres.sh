@@ -9,4 +9,9 @@ if [ -n "$STANDBY_OF" ] && [ ! -e "$PGDATA/nightmail.standby" ]; then
     : > "$PGDATA/standby.signal"
     : > "$PGDATA/nightmail.standby"
 fi
+# A server that shall not be written to before it is opened. Once only: `ALTER SYSTEM RESET` opens it for good.
+if [ -n "$CLOSED" ] && [ ! -e "$PGDATA/nightmail.closed" ]; then
+    echo "default_transaction_read_only = on" >> "$PGDATA/postgresql.auto.conf"
+    : > "$PGDATA/nightmail.closed"
+fi
 exec postgres -D "$PGDATA" "$@"
