@@ -52,6 +52,12 @@ pub enum Breach {
     NotPublished,
     /// Two members that acknowledged writes at one time.
     TwoWriters,
+    /// On one side, and not on the other.
+    NotCopied,
+    /// Not on one side as on the other.
+    CopyDiffers,
+    /// A reading that lacks what was acknowledged long enough before.
+    Stale,
 }
 
 impl fmt::Display for Breach {
@@ -78,6 +84,9 @@ impl fmt::Display for Breach {
             Self::NotPublished => "true for too long and not published",
             Self::FalselyPublished => "published though false",
             Self::TwoWriters => "with two writers at once",
+            Self::NotCopied => "not copied",
+            Self::CopyDiffers => "not the same on both sides",
+            Self::Stale => "read too stale",
         })
     }
 }

@@ -14,6 +14,7 @@ mod attempts;
 mod bins;
 mod book;
 mod checked;
+pub mod copied;
 pub mod device_log;
 pub mod durable_set;
 mod evidence;
@@ -29,6 +30,7 @@ pub mod never_answered;
 pub mod one_writer;
 pub mod probe;
 pub mod published;
+pub mod read_your_writes;
 pub mod recovery;
 mod sample;
 mod saved;
@@ -82,6 +84,8 @@ checkers! {
     Published(published::Published) = "published",
     OneWriter(one_writer::OneWriter) = "one-writer",
     NeverAnswered(never_answered::NeverAnswered) = "never-answered",
+    Copied(copied::Copied) = "copied",
+    ReadYourWrites(read_your_writes::ReadYourWrites) = "read-your-writes",
 }
 
 /// The behaviour of a checker.

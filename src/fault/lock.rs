@@ -1,8 +1,8 @@
-//! `lock`: a transaction holds a table's lock, as a migration does that somebody has left open.
+//! `lock`: a transaction holds a table's lock, as a migration does that somebody has left open, or that of some of its rows.
 //!
 //! The session that holds it is the harness's: the lock goes when the harness dies, and the server ends the session itself
 //! when it has been idle for the fault's time-to-live. It is there once `pg_locks` shows it granted and another session is
-//! refused the weakest lock that conflicts with it. While it lasts, those who wait for it are counted.
+//! refused the weakest lock that conflicts with it, or one of the rows. While it lasts, those who wait for it are counted.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -21,6 +21,8 @@ use crate::plan::{Role, Target};
 use crate::system::compose::ComposeFile;
 use crate::system::definition::SystemDefinition;
 
+#[cfg(test)]
+mod on_rows;
 mod waits;
 
 use waits::Waits;
@@ -36,6 +38,10 @@ pub struct Lock<T> {
     /// How it is locked.
     #[serde(default)]
     pub mode: Mode,
+    /// Only rows that meet this condition, as `SELECT ... WHERE ... FOR UPDATE` locks them: `account = 'customer-1'`. Whoever
+    /// reads goes on, and so does whoever writes other rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
 }
 
 /// The modes of a table's lock that customers notice: whoever writes conflicts with each of them.
@@ -90,6 +96,7 @@ impl<T> Lock<T> {
             targets: super::map_list(TARGETS, &self.targets, map)?,
             table: self.table.clone(),
             mode: self.mode,
+            rows: self.rows.clone(),
         })
     }
 }
@@ -112,6 +119,10 @@ impl Fault for Lock<Target> {
 
     fn describe(&self) -> String {
         let mode = self.mode.sql();
+        if let Some(rows) = &self.rows {
+            let (table, names) = (&self.table, target::names(&self.targets));
+            return format!("lock rows of {table} of {names}: {rows}");
+        }
         format!(
             "lock table {} of {} in {mode} mode",
             self.table,
@@ -127,6 +138,7 @@ impl Fault for Lock<Target> {
             .into_iter()
             .chain(misplaced)
             .chain(self.table.problem())
+            .chain(self.no_rows())
             .collect()
     }
 
@@ -152,8 +164,28 @@ impl Fault for Lock<Target> {
 }
 
 impl Lock<Target> {
+    /// What is wrong with the condition for rows.
+    fn no_rows(&self) -> Option<Problem> {
+        let rows = self.rows.as_deref()?;
+        let problem = |path: &str, message: &str, hint: &str| Problem {
+            path: path.to_owned(),
+            message: message.to_owned(),
+            hint: hint.to_owned(),
+        };
+        if rows.trim().is_empty() {
+            let hint = "write what follows WHERE, for example `rows: \"account = 'customer-1'\"`";
+            return Some(problem("rows", "is no condition", hint));
+        }
+        let hint = "leave out `mode`, or leave out `rows` to lock the table";
+        let said = "is a table's, and `rows` locks rows";
+        (self.mode != Mode::default()).then(|| problem("mode", said, hint))
+    }
+
     async fn take(&self, context: &FaultContext, member: &Member, start: Instant) -> (Option<Held>, Measured) {
-        if let Err(refused) = in_time(self.try_it(&member.server)).await {
+        // Rows are locked by customers as well: that they are free is seen when they are locked.
+        if self.rows.is_none()
+            && let Err(refused) = in_time(self.try_it(&member.server)).await
+        {
             let seen = format!(
                 "before, {} was refused ({refused}); nothing was done to it",
                 self.trial()
@@ -171,7 +203,10 @@ impl Lock<Target> {
             }
             Err(refused) => member.unseen(refused),
         };
-        let waits = Waits::of(&self.table, &member.server);
+        let waits = match self.rows {
+            None => Waits::of(&self.table, &member.server),
+            Some(_) => Waits::of_rows(&self.table, holder.pid, &member.server),
+        };
         (Some(Held { holder, waits }), measured)
     }
 
@@ -189,13 +224,21 @@ impl Lock<Target> {
                 .ask(&format!("set lock_timeout = {}", setting_ms(patience)))
                 .await?;
             session.ask("begin").await?;
-            session
-                .ask(&format!(
-                    "lock table {} in {} mode",
-                    self.table.quoted(),
-                    self.mode.sql()
-                ))
-                .await
+            let Some(rows) = &self.rows else {
+                let (table, mode) = (self.table.quoted(), self.mode.sql());
+                return session
+                    .ask(&format!("lock table {table} in {mode} mode"))
+                    .await
+                    .map(drop);
+            };
+            let locked = format!(
+                "select count(*) from (select from {} where ({rows}) for update) as locked",
+                self.table.quoted()
+            );
+            match session.number::<u64>(&locked).await? {
+                0 => Err(Refused::because(format!("no row of {} meets `{rows}`", self.table))),
+                _ => Ok(()),
+            }
         };
         let silent = Refused::because(format!("no answer within {}", ms(patience * 2)));
         tokio::time::timeout(patience * 2, taken).await.map_err(|_| silent)??;
@@ -204,7 +247,7 @@ impl Lock<Target> {
 
     /// That it is granted, and what it does to others.
     async fn seen(&self, server: &Server, pid: i32) -> Result<String, Refused> {
-        let (mode, table) = (self.mode.in_views(), &self.table);
+        let (mode, table) = (self.in_views(), &self.table);
         if !self.is_granted(server, pid).await? {
             return Err(Refused::because(format!(
                 "pg_locks shows no {mode} of session {pid} on {table}"
@@ -227,13 +270,24 @@ impl Lock<Target> {
         let sql = format!(
             "select count(*) from pg_locks where granted and pid = {pid} and relation = {} and mode = '{}'",
             self.table.oid(),
-            self.mode.in_views()
+            self.in_views()
         );
         let granted: u32 = server.connect().await?.number(&sql).await?;
         Ok(granted > 0)
     }
 
+    /// The table's lock in `pg_locks`, which those of rows are not in: whoever has some has that one, too.
+    fn in_views(&self) -> &'static str {
+        match self.rows {
+            None => self.mode.in_views(),
+            Some(_) => "RowShareLock",
+        }
+    }
+
     fn trial(&self) -> String {
+        if let Some(rows) = &self.rows {
+            return format!("SELECT FROM {} WHERE {rows} FOR UPDATE NOWAIT", self.table);
+        }
         let mode = self.mode.weakest_conflicting().to_uppercase();
         format!("LOCK TABLE {} IN {mode} MODE NOWAIT", self.table)
     }
@@ -243,9 +297,11 @@ impl Lock<Target> {
         let session = server.connect().await?;
         session.ask("begin").await?;
         let (table, mode) = (self.table.quoted(), self.mode.weakest_conflicting());
-        session
-            .ask(&format!("lock table {table} in {mode} mode nowait"))
-            .await?;
+        let trial = match &self.rows {
+            None => format!("lock table {table} in {mode} mode nowait"),
+            Some(rows) => format!("select from {table} where ({rows}) limit 1 for update nowait"),
+        };
+        session.ask(&trial).await?;
         session.ask("rollback").await.map(drop)
     }
 
@@ -341,6 +397,7 @@ mod tests {
             targets: targets(&[1]),
             table: TableName("orders".to_owned()),
             mode: Mode::default(),
+            rows: None,
         }
     }
 
@@ -426,6 +483,7 @@ mod tests {
             }],
             table: TableName("orders; drop table orders".to_owned()),
             mode: Mode::Share,
+            rows: None,
         };
         let paths: Vec<String> = wrong.problems().into_iter().map(|problem| problem.path).collect();
         assert_eq!(paths, ["targets[0]", "table"]);

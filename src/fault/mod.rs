@@ -140,6 +140,7 @@ faults! {
     Rollback(rollback::Rollback) = "rollback",
     Request(request::Request) = "request",
     Failover(failover::Failover) = "failover",
+    Cutover(cutover::Cutover) = "cutover",
 }
 
 /// The behaviour of a fault.

@@ -23,6 +23,7 @@ pub(super) mod each;
 pub(super) mod guard;
 pub(super) mod held;
 pub(super) mod table;
+pub(super) mod writes;
 
 /// How long one question may take, connecting included.
 pub(super) const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -40,6 +41,29 @@ impl Server {
     /// A fresh connection.
     pub(super) async fn connect(&self) -> Result<Session, Refused> {
         Self::open(&self.0).await
+    }
+
+    /// How another server reaches it, as libpq takes it.
+    pub(super) fn conninfo(&self) -> String {
+        let Self(config) = self;
+        let host = config.get_hosts().iter().find_map(|host| match host {
+            Host::Tcp(name) => Some(name.as_str()),
+            Host::Unix(_) => None,
+        });
+        let password = config.get_password().map(String::from_utf8_lossy);
+        let port = config.get_ports().first().map(ToString::to_string);
+        let words = [
+            ("host", host),
+            ("port", port.as_deref()),
+            ("user", config.get_user()),
+            ("password", password.as_deref()),
+            ("dbname", config.get_dbname()),
+        ];
+        let given = words.into_iter().filter_map(|(word, value)| {
+            let escaped = value?.replace('\\', "\\\\").replace('\'', "\\'");
+            Some(format!("{word}='{escaped}'"))
+        });
+        given.collect::<Vec<_>>().join(" ")
     }
 
     /// A fresh connection that others see under that name, with these settings of its own: `-c name=value`.
@@ -231,6 +255,13 @@ pub(super) async fn in_time<T>(asked: impl Future<Output = Result<T, Refused>>) 
         Ok(answer) => answer,
         Err(_) => Err(Refused::because(format!("no answer within {} s", ASK_WITHIN.as_secs()))),
     }
+}
+
+/// A text as a statement has it.
+pub(super) fn literal(text: &str) -> String {
+    // With a backslash it must say that it has some, whatever the server's settings.
+    let (quotes, prefix) = (text.replace('\'', "''"), if text.contains('\\') { "E" } else { "" });
+    format!("{prefix}'{}'", quotes.replace('\\', "\\\\"))
 }
 
 /// A time-out as the server's settings take it, which end at 24 days.

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_postgres::error::SqlState;
 
 use super::measured::{Measured, after};
 use super::postgres::each::{self, Member};
 use super::postgres::guard::{Guard, Undo};
 use super::postgres::held::{self, Holder};
-use super::postgres::{Refused, Server, Session, in_time};
+use super::postgres::writes::{is_refused, writes};
+use super::postgres::{Refused, Server, in_time};
 use super::process::TARGETS;
 use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, target};
 use crate::plan::{Role, Target};
@@ -32,9 +32,6 @@ const RELOAD_WHEN_RESET: &str = "for look in 1..500 loop
         commit;
     end loop;
     perform pg_reload_conf();";
-
-/// Writes nothing, and must be allowed to write all the same.
-const TRIAL: &str = "delete from pg_catalog.pg_description where false";
 
 /// Parameters of `read-only`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,19 +158,6 @@ async fn fence(context: &FaultContext, member: &Member, start: Instant) -> (Opti
     (Some(held), measured)
 }
 
-/// Whether a session may write.
-async fn writes(session: &Session) -> Result<(), Refused> {
-    session.ask(TRIAL).await.map(drop)
-}
-
-fn is_refused(tried: Result<(), Refused>, whose: &str) -> Result<(), Refused> {
-    match tried {
-        Err(refused) if refused.is(&SqlState::READ_ONLY_SQL_TRANSACTION) => Ok(()),
-        Err(refused) => Err(refused),
-        Ok(()) => Err(Refused::because(format!("{whose} still writes"))),
-    }
-}
-
 async fn unfence(context: &FaultContext, member: &Member, held: Option<Held>, start: Instant) -> (bool, Measured) {
     let server = &member.server;
     let (mut lapsed, mut evidence) = (false, Vec::new());
@@ -221,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::fault::postgres::double::{self, Double, Refusal};
+    use crate::fault::postgres::writes::TRIAL;
     use crate::fault::test_double::{self, Disobedience, FakeSystem, targets};
 
     #[derive(Default)]

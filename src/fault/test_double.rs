@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use super::{FaultContext, Patience};
 use crate::plan::{ReplicaId, Target};
-use crate::system::definition::SystemDefinition;
+use crate::system::definition::{Roles, SystemDefinition};
 use crate::system::engine::{Call, EngineError, LogLine, ProcessState, Release, Replica, Running, RunningSystem, Undo};
 use crate::system::postgres::scratch::Postgres;
 
@@ -144,6 +144,16 @@ impl FakeSystem {
             logs: broadcast::channel(16).0,
             disobedience,
         })
+    }
+
+    /// Two servers that are asked as these roles say.
+    pub(super) fn databases(roles: &Roles, addresses: [Ipv4Addr; 2]) -> Arc<Self> {
+        let mut system = Self::new(Disobedience::default(), addresses.map(|address| (address, None)));
+        let double = Arc::get_mut(&mut system).expect("nobody else has it yet");
+        for group in double.definition.groups.values_mut() {
+            group.roles = Some(roles.clone());
+        }
+        system
     }
 
     pub(super) fn without_agents(disobedience: Disobedience) -> Arc<Self> {

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 use tokio_postgres::Config;
@@ -45,7 +46,9 @@ pub(super) fn members<'a>(
 }
 
 /// The one member that is not in recovery, or the first that is. Once one with the role has answered, the others have
-/// `grace` to answer, too: one that hangs must not hold up what is asked of another. The error tells what each said.
+/// `grace` to answer, too: one that hangs must not hold up what is asked of another. Of several that are not in recovery, those
+/// are left out on which transactions only read by default: servers that are closed, since another took their place or before
+/// they take it. The error tells what each said.
 pub(super) async fn with_role(members: &[Member], role: Role, grace: Duration) -> Result<(&Member, Session), String> {
     let (mut primaries, mut standbys, mut told) = (Vec::new(), Vec::new(), Vec::new());
     let answers = answers(members, role, grace).await;
@@ -64,14 +67,29 @@ pub(super) async fn with_role(members: &[Member], role: Role, grace: Duration) -
         }
     }
     let told = told.join("; ");
+    let mut are_all_closed = false;
+    if primaries.len() > 1 {
+        primaries = open(primaries).await;
+        are_all_closed = primaries.is_empty();
+    }
     match role {
         Role::Primary if primaries.len() > 1 => Err(format!("there is more than one primary: {told}")),
+        Role::Primary if are_all_closed => Err(format!("there is no primary that is open: {told}")),
         Role::Primary => primaries.pop().ok_or_else(|| format!("there is no primary: {told}")),
         Role::Standby => standbys
             .into_iter()
             .next()
             .ok_or_else(|| format!("there is no standby: {told}")),
     }
+}
+
+/// Those on which transactions may write by default, or that do not say.
+async fn open(primaries: Vec<(&Member, Session)>) -> Vec<(&Member, Session)> {
+    let asked = primaries.into_iter().map(async |(member, session)| {
+        let only_reads = tokio::time::timeout(ANSWER, session.only_reads()).await;
+        (!matches!(only_reads, Ok(Ok(true)))).then_some((member, session))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Whether a member is in recovery, and the session that told it.

@@ -154,6 +154,15 @@ impl Session {
         Ok(rows.first().and_then(|row| row.first()).is_some_and(|said| said == "t"))
     }
 
+    /// Whether transactions only read unless they say otherwise.
+    pub(super) async fn only_reads(&self) -> Result<bool, String> {
+        let rows = self.rows("show default_transaction_read_only").await?;
+        Ok(rows
+            .first()
+            .and_then(|row| row.first())
+            .is_some_and(|said| said == "on"))
+    }
+
     /// What ends a statement that is under way, without this connection.
     pub(super) fn cancel_token(&self) -> CancelToken {
         self.client.cancel_token()

@@ -4,6 +4,7 @@
 mod absent;
 pub(super) mod build;
 mod checkers;
+mod copied;
 mod defects;
 mod device_log;
 mod generated;
@@ -15,4 +16,5 @@ mod never_answered;
 mod one_writer;
 mod probes;
 mod published;
+mod read_your_writes;
 mod recoveries;

@@ -195,6 +195,17 @@ fn a_plan_is_told_in_words() {
 }
 
 #[test]
+fn a_move_is_planned_and_its_control_leaves_out_another_step() {
+    SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/moved.yaml")).unwrap();
+    let plan = load(&good("cut-over.yaml"), &seeded(1)).unwrap();
+    let twin = plan.with_control(&plan.negative_controls[0]);
+    let told = |plan: &Plan| plan.faults[0].fault.behaviour().describe();
+    let moved = "move the data of db-a-1 to db-b-1";
+    assert_eq!(told(&plan), format!("{moved}, without the sequences"));
+    assert_eq!(told(&twin), format!("{moved}, without what changes after the copy"));
+}
+
+#[test]
 fn requests_for_replicas_that_there_are_load_and_say_no_more_than_was_said() {
     let system = SystemUnderTest::load(&Path::new(FOLDER).join("good-systems/replicas.yaml")).unwrap();
     let json = serde_json::to_value(&system.definition).unwrap();
@@ -398,6 +409,7 @@ fn folders_are_searched_and_files_taken_once() {
     let found = discover(&[folder.clone(), good("everything.yaml")]).unwrap();
     let all = [
         "baseline.yaml",
+        "cut-over.yaml",
         "databases.yaml",
         "deployments.yaml",
         "everything.yaml",

@@ -33,11 +33,23 @@ struct Most {
 
 impl Waits {
     pub(super) fn of(table: &TableName, server: &Server) -> Self {
+        Self::for_locks(&format!("locktype = 'relation' and relation = {}", table.oid()), server)
+    }
+
+    /// Those who wait for rows that a session has locked: the first of each row for its transaction, others for the first.
+    pub(super) fn of_rows(table: &TableName, holder: i32, server: &Server) -> Self {
+        let table = table.oid();
+        let transaction = format!("(select backend_xid from pg_stat_activity where pid = {holder})");
+        let locks = format!(
+            "(locktype = 'tuple' and relation = {table} or locktype = 'transactionid' and transactionid = {transaction})"
+        );
+        Self::for_locks(&locks, server)
+    }
+
+    fn for_locks(locks: &str, server: &Server) -> Self {
         let sql = format!(
             "select count(*), coalesce(max(extract(epoch from clock_timestamp() - waitstart)) * 1000, 0)::bigint from pg_locks \
-             join pg_stat_activity using (pid) where not granted and locktype = 'relation' and relation = {} and \
-             backend_type = 'client backend'",
-            table.oid()
+             join pg_stat_activity using (pid) where not granted and {locks} and backend_type = 'client backend'"
         );
         let most = Arc::<Mutex<Most>>::default();
         let watch = watch(server.clone(), sql.clone(), most.clone());

@@ -65,6 +65,15 @@ pub(in crate::fault) fn roles_of<'a>(definition: &'a SystemDefinition, id: &Repl
 
 /// Targets that are in no group with roles.
 pub(in crate::fault) fn roleless(definition: &SystemDefinition, targets: &[Target]) -> Vec<Problem> {
+    roleless_of(definition, TARGETS, targets)
+}
+
+/// Those of the parameter `list`.
+pub(in crate::fault) fn roleless_of(
+    definition: &SystemDefinition,
+    list_name: &str,
+    targets: &[Target],
+) -> Vec<Problem> {
     let roleless = |target: &Target| match target {
         Target::Replicas(ids) => ids.iter().find(|id| roles_of(definition, id).is_none()).cloned(),
         Target::Role { .. } => None,
@@ -76,7 +85,7 @@ pub(in crate::fault) fn roleless(definition: &SystemDefinition, targets: &[Targe
     let problem = |(index, target)| {
         let id = roleless(target)?;
         Some(Problem {
-            path: format!("{TARGETS}[{index}]"),
+            path: format!("{list_name}[{index}]"),
             message: format!(
                 "means {id}, which is in no group with roles (groups with roles: {})",
                 groups()

@@ -7,7 +7,7 @@
 //! environment it starts as a streaming standby of that host (its host name is its `application_name`), from the same data,
 //! since all containers of one image begin as the same cluster. With `REJOIN=<host>,<host>` a primary that starts again
 //! follows the one of them that was promoted meanwhile; `POSTGRES_SETTINGS=<name>=<value> ...` are settings over those of the
-//! command.
+//! command. With `CLOSED` transactions only read by default, until `ALTER SYSTEM RESET default_transaction_read_only` opens it.
 //!
 //! With a failover manager the command is [`START_MANAGED`], followed by `monitor` or `node`. The manager is Debian's, and so is
 //! the server then, unless this host has both.

@@ -59,4 +59,9 @@ fi
 : > "$PGDATA/nightmail.started"
 IFS=' '
 for setting in $POSTGRES_SETTINGS; do set -- "$@" "-c$setting"; done
+# A server that shall not be written to before it is opened. Once only: `ALTER SYSTEM RESET` opens it for good.
+if [ -n "$CLOSED" ] && [ ! -e "$PGDATA/nightmail.closed" ]; then
+    echo "default_transaction_read_only = on" >> "$PGDATA/postgresql.auto.conf"
+    : > "$PGDATA/nightmail.closed"
+fi
 exec postgres -D "$PGDATA" "$@"

@@ -34,6 +34,15 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// A new server at 127.0.0.1.
     pub(crate) fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, free_port())
+    }
+
+    /// Another that knows nothing of this one, at the next address and the same port.
+    pub(crate) fn another(&self) -> Self {
+        Self::start_at(Ipv4Addr::from_bits(self.address.to_bits() + 1), self.port)
+    }
+
+    fn start_at(address: Ipv4Addr, port: u16) -> Self {
         let folder = folder();
         run(
             "initdb",
@@ -42,7 +51,7 @@ impl Postgres {
         );
         let hosts = folder.path().join("pg_hba.conf");
         std::fs::write(hosts, "host all,replication all 127.0.0.0/8 trust\n").unwrap();
-        Self::serve(folder, Ipv4Addr::LOCALHOST, free_port())
+        Self::serve(folder, address, port)
     }
 
     /// A streaming standby of this server, at the next address and the same port.
@@ -127,6 +136,7 @@ impl Postgres {
             .args(["-p", &port.to_string(), "-k", "", "-c", "fsync=off"])
             .args(["-c", &format!("listen_addresses={address}")])
             .args(["-c", "wal_retrieve_retry_interval=100ms", "-c", "max_connections=20"])
+            .args(["-c", "wal_level=logical"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

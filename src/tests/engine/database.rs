@@ -122,6 +122,7 @@ async fn a_locked_table_keeps_others_waiting_until_the_heal(engine: Under) {
         targets,
         table: TableName("orders".to_owned()),
         mode,
+        rows: None,
     };
     let whole = lock(role(Role::Primary), Mode::AccessExclusive);
     let first = context(&system, 0);

@@ -13,7 +13,8 @@ use crate::system::definition::SystemDefinition;
 use crate::system::postgres::in_full;
 use crate::workload::WorkloadError;
 use crate::workload::client::Addresses;
-use crate::workload::members::{ANSWER, with_role};
+use crate::workload::members::{ANSWER, Member, with_role};
+use crate::workload::session::Session;
 
 /// A system that has just become ready may still have no primary for a while; after this long it is no hiccup.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +37,11 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Makes the table on the primary of each group that has heartbeats. Patient for ten seconds.
+/// A server that is closed must have the table before it is opened.
+const WRITE_ALL_THE_SAME: &str = "set default_transaction_read_only = off";
+
+/// Makes the table on the primary of each group that has heartbeats, and on members that are closed: on which transactions
+/// only read by default, and that follow nobody. Patient for ten seconds.
 pub async fn set_up(system: &SystemDefinition, addresses: &Addresses) -> Result<(), WorkloadError> {
     set_up_patiently(system, addresses, PATIENCE).await
 }
@@ -48,13 +53,35 @@ pub(super) async fn set_up_patiently(
 ) -> Result<(), WorkloadError> {
     for beaten in groups(system, addresses)? {
         let made = patiently(Instant::now() + patience, async || {
-            let (_, session) = with_role(&beaten.members, Role::Primary, ANSWER).await?;
-            session.execute(TABLE).await.map_err(|error| in_full(&error))
+            let (primary, session) = with_role(&beaten.members, Role::Primary, ANSWER).await?;
+            session.execute(TABLE).await.map_err(|error| in_full(&error))?;
+            let others = beaten.members.iter().filter(|member| member.name != primary.name);
+            join_all(others.map(set_up_closed))
+                .await
+                .into_iter()
+                .collect::<Result<(), String>>()
         });
         made.await.map_err(|reason| WorkloadError::Heartbeats {
             group: beaten.group.to_owned(),
             reason,
         })?;
+    }
+    Ok(())
+}
+
+/// Makes the table on a member that is closed. One that does not answer is none.
+async fn set_up_closed(member: &Member) -> Result<(), String> {
+    let asked = async {
+        let session = Session::open(&member.config).await?;
+        let is_closed = !session.is_in_recovery().await? && session.only_reads().await?;
+        Ok::<_, String>(is_closed.then_some(session))
+    };
+    let Ok(Ok(Some(session))) = tokio::time::timeout(ANSWER, asked).await else {
+        return Ok(());
+    };
+    for statement in [WRITE_ALL_THE_SAME, TABLE] {
+        let made = session.execute(statement).await;
+        made.map_err(|error| format!("{}: {}", member.name, in_full(&error)))?;
     }
     Ok(())
 }

@@ -180,6 +180,44 @@ async fn a_standby_that_is_promoted_after_the_end_of_the_old_primary_makes_one_w
         .await;
 }
 
+const CLOSE: [&str; 2] = [
+    "alter system set default_transaction_read_only = on",
+    "select pg_reload_conf()",
+];
+const OPEN: [&str; 2] = [
+    "alter system reset default_transaction_read_only",
+    "select pg_reload_conf()",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_closed_refuses_until_it_is_opened_in_place_of_the_other() {
+    let old = Postgres::start();
+    let new = old.another();
+    new.execute(&CLOSE).await;
+    let beating = Beating::new(&[&old, &new]);
+    let heartbeats = beating.start().await;
+    beating.until(&[(OLD, Outcome::Ok), (NEW, Outcome::Fail)]).await;
+    old.execute(&CLOSE).await;
+    beating.until(&[(OLD, Outcome::Fail), (NEW, Outcome::Fail)]).await;
+    new.execute(&OPEN).await;
+    beating.until(&[(OLD, Outcome::Fail), (NEW, Outcome::Ok)]).await;
+    let finding = beating.finish(heartbeats).await;
+    assert_eq!(finding.verdict, Judgement::Pass, "{finding:?}");
+    assert!(
+        finding.detail.contains("db-b-1 took over from db-a-1"),
+        "{}",
+        finding.detail
+    );
+    beating
+        .look(|history| {
+            let list = &history.reads[&Heartbeat::read_of("database")];
+            assert!(list.complete, "{list:?}");
+            let is_of_new = |item: &crate::history::Item<'_>| item.element.starts_with(NEW);
+            assert!(!list.items.is_empty() && list.items.iter().all(is_of_new), "{list:?}");
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_primary_without_its_standby_had_acknowledged_is_lost() {
     let mut old = Postgres::start();
