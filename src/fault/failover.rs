@@ -578,7 +578,7 @@ mod tests {
         };
         let manager = async {
             while !system.asked().contains(&"kill api-1".to_owned()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
             system.says(&id(1), "LOG:  received promote request");
             system.says(&id(2), "2026-11-30 LOG:  received promote request");
@@ -598,7 +598,7 @@ mod tests {
         let context = system.context();
         let manager = async {
             while !system.asked().contains(&"kill api-1".to_owned()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
             second.lock().unwrap().in_recovery = false;
         };

@@ -66,6 +66,7 @@ pub(super) async fn restart(context: &FaultContext, old: &ReplicaId) -> Result<R
         onset_us: confirmed.then_some(onset_us),
         replicas: vec![old.to_string()],
         lapsed: parts.iter().any(|part| part.lapsed),
+        failed: None,
         evidence: parts.into_iter().flat_map(|part| part.evidence).collect(),
     })
 }
