@@ -198,6 +198,34 @@ impl Session {
         Ok(touched.sum())
     }
 
+    /// Runs a statement in a transaction of its own, and asks something before the commit; how many rows the statement
+    /// touched, and the first column of the answer. All of it goes to the server at once, so that no lock is held for longer.
+    pub(super) async fn execute_and_ask(
+        &self,
+        statement: &str,
+        question: &str,
+    ) -> Result<(u64, Option<String>), Refused> {
+        let whole = format!("begin; {statement}\n; {question}; commit");
+        let answer = match self.client.simple_query(&whole).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                drop(self.ask("rollback").await);
+                return Err(Refused::of(&error));
+            }
+        };
+        let (mut touched, mut asked) = (Vec::new(), None);
+        for message in &answer {
+            match message {
+                SimpleQueryMessage::CommandComplete(rows) => touched.push(*rows),
+                SimpleQueryMessage::Row(row) => asked = row.get(0).map(str::to_owned),
+                _ => {}
+            }
+        }
+        // That of the statement comes before those of the question and the commit.
+        let touched = touched.iter().rev().nth(2).copied();
+        Ok((touched.unwrap_or_default(), asked))
+    }
+
     /// The first row of an answer, empty if there is none.
     pub(super) async fn row(&self, sql: &str) -> Result<Vec<Option<String>>, Refused> {
         let answer = self.client.simple_query(sql).await;

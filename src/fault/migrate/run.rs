@@ -276,7 +276,7 @@ impl Run {
         let mut tries = 0;
         loop {
             tries += 1;
-            let rows = match session.execute(&statement.sql).await {
+            let rows = match self.once(session, statement).await {
                 Ok(rows) => rows,
                 Err(refused) => {
                     self.again(&what, tries, refused, false).await?;
@@ -294,6 +294,16 @@ impl Run {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Where the server lets it, in a transaction that says which locks it has.
+    async fn once(&self, session: &Session, statement: &Statement) -> Result<u64, Refused> {
+        if statement.stands_alone() || statement.runs_procedure() {
+            return session.execute(&statement.sql).await;
+        }
+        let (rows, locks) = session.execute_and_ask(&statement.sql, OWN_LOCKS).await?;
+        watch::lock(&self.seen).locked(&locks.unwrap_or_default());
+        Ok(rows)
     }
 
     fn now(&self, index: usize, statement: &Statement) -> String {

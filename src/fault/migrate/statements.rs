@@ -31,6 +31,11 @@ pub(super) struct Flaw {
 }
 
 impl Statement {
+    /// Whether it runs a procedure, which may end transactions.
+    pub(super) fn runs_procedure(&self) -> bool {
+        ["CALL", "DO"].contains(&self.words().next().unwrap_or_default().as_str())
+    }
+
     /// Whether the server runs it outside of transactions alone.
     pub(super) fn stands_alone(&self) -> bool {
         let words: Vec<String> = self.words().take(5).collect();
@@ -375,8 +380,11 @@ create rule r as on insert to t do also (select 1; select 2)";
             "refresh materialized view concurrently v",
             "alter table t add concurrently int",
             "create table vacuum ()",
+            "do $$ begin end $$",
         ] {
             assert!(!alone(text), "{text}");
         }
+        let runs = |text: &str| statements(text).unwrap()[0].runs_procedure();
+        assert!(runs("call p()") && runs("DO $$ begin commit; end $$") && !runs("drop table done"));
     }
 }

@@ -209,7 +209,7 @@ async fn one_that_is_killed_midway_is_left_gone_on_with_begun_again_or_rolled_ba
     let left = to_its_end(&killed(Then::Nothing), &context(&server, 1), &server).await;
     assert!(left.confirmed && left.failed.is_none(), "{left:#?}");
     says(&left, "killed and left so");
-    says(&left, "pg_terminate_backend ended session");
+    says(&left, "pg_terminate_backend ended its session");
     let undone = server.number(without_zone).await;
     assert!((1..100).contains(&undone), "{undone} rows are left");
     server.execute(&["alter table orders drop zone"]).await;
@@ -217,6 +217,7 @@ async fn one_that_is_killed_midway_is_left_gone_on_with_begun_again_or_rolled_ba
     let resumed = to_its_end(&killed(Then::Resume), &context(&server, 2), &server).await;
     assert!(resumed.confirmed && resumed.failed.is_none(), "{resumed:#?}");
     says(&resumed, "3 of 3 statements, 100 rows touched");
+    says(&resumed, "AccessExclusiveLock on orders");
     assert_eq!(server.number(without_zone).await, 0);
     server.execute(&["alter table orders drop zone"]).await;
 
