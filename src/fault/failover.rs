@@ -279,13 +279,13 @@ impl Failover<Target> {
             (
                 !cut_off && self.returns == Returns::Restarted,
                 "returns",
-                "`restarted` is for `how: cut-off` alone",
+                "can be `restarted` with `how: cut-off` alone",
                 "leave it out: one that was killed is started in any case",
             ),
             (
                 self.how != How::Kill && self.returns == Returns::Never,
                 "returns",
-                "`never` is for `how: kill` alone",
+                "can be `never` with `how: kill` alone",
                 "one that is frozen or cut off is still there; write `how: kill`",
             ),
         ];
@@ -476,6 +476,14 @@ mod tests {
         }
     }
 
+    /// One whose takeover is waited for: the double takes its time to answer.
+    fn patient(by: By) -> Failover<Target> {
+        Failover {
+            within: Some(DurationMs(60_000)),
+            ..failover(by)
+        }
+    }
+
     fn by_role(role: Role) -> Vec<Target> {
         vec![Target::Role {
             group: "database".to_owned(),
@@ -496,7 +504,7 @@ mod tests {
             let failover = Failover {
                 how,
                 promote_after: Some(DurationMs(20)),
-                ..failover(By::Operator)
+                ..patient(By::Operator)
             };
             let on = failover.inject(&context).await.unwrap();
             assert!(on.confirmed && on.replicas == ["api-1"], "{on:?}");
@@ -572,13 +580,10 @@ mod tests {
     async fn a_managers_promotion_is_seen_from_its_begin_to_the_first_write() {
         let ([_, second], system) = pair(PRIMARY, STANDBY).await;
         let context = system.context();
-        let failover = Failover {
-            within: Some(DurationMs(60_000)),
-            ..failover(By::Manager)
-        };
+        let failover = patient(By::Manager);
         let manager = async {
             while !system.asked().contains(&"kill api-1".to_owned()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
             system.says(&id(1), "LOG:  received promote request");
             system.says(&id(2), "2026-11-30 LOG:  received promote request");
@@ -598,11 +603,11 @@ mod tests {
         let context = system.context();
         let manager = async {
             while !system.asked().contains(&"kill api-1".to_owned()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
             second.lock().unwrap().in_recovery = false;
         };
-        let failover = failover(By::Manager);
+        let failover = patient(By::Manager);
         let (on, ()) = tokio::join!(failover.inject(&context), manager);
         let on = on.unwrap();
         assert!(on.confirmed && last(&on).contains("detection not observable"), "{on:?}");
@@ -614,7 +619,7 @@ mod tests {
         let context = system.context();
         let failover = Failover {
             returns: Returns::Never,
-            ..failover(By::Operator)
+            ..patient(By::Operator)
         };
         failover.inject(&context).await.unwrap();
         let off = failover.heal(&context).await.unwrap();
@@ -628,7 +633,7 @@ mod tests {
     async fn a_new_primary_that_stops_accepting_writes_is_not_healed() {
         let ([_, second], system) = pair(PRIMARY, STANDBY).await;
         let context = system.context();
-        let failover = failover(By::Operator);
+        let failover = patient(By::Operator);
         assert!(failover.inject(&context).await.unwrap().confirmed);
         second.lock().unwrap().in_recovery = true;
         let off = failover.heal(&context).await.unwrap();

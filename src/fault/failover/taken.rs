@@ -143,7 +143,9 @@ async fn first_write(member: &Member, deadline: Instant) -> Result<Instant, Refu
             let session = member.server.connect().await?;
             // A manager lets nobody write before it is sure of the old primary, and the log is no table.
             match session.ask("show transaction_read_only").await?.as_deref() {
-                Some("on") => Err(Refused::because("not in recovery, and its transactions only read".to_owned())),
+                Some("on") => Err(Refused::because(
+                    "not in recovery, and its transactions only read".to_owned(),
+                )),
                 _ => session.write_to_log().await,
             }
         };

@@ -292,12 +292,24 @@ fn loss_is_tolerated_before_one_fault_and_not_after_it() {
         of(&verdict, AssertionKind::Invariant).finding.clone()
     };
     let after_the_effect_us = 10_400_000;
-    assert_eq!(judged(&plan, after_the_effect_us).verdict, Judgement::Pass, "no fault is named");
+    assert_eq!(
+        judged(&plan, after_the_effect_us).verdict,
+        Judgement::Pass,
+        "no fault is named"
+    );
     plan.tolerate.data_loss_fault = Some(0);
-    assert_eq!(judged(&plan, after_the_effect_us).verdict, Judgement::Fail, "its customer came later");
+    assert_eq!(
+        judged(&plan, after_the_effect_us).verdict,
+        Judgement::Fail,
+        "its customer came later"
+    );
     let before = judged(&plan, 9_600_000);
     assert_eq!(before.verdict, Judgement::Pass, "{before:?}");
     assert!(before.detail.contains(" before `"), "{}", before.detail);
     plan.tolerate.data_loss_fault = Some(7);
-    assert_eq!(judged(&plan, 9_600_000).verdict, Judgement::Fail, "that fault was never seen");
+    assert_eq!(
+        judged(&plan, 9_600_000).verdict,
+        Judgement::Fail,
+        "that fault was never seen"
+    );
 }
