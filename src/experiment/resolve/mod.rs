@@ -69,6 +69,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     let afterwards = resolver.afterwards(recovery.as_ref());
     resolver.invariants();
     resolver.purpose();
+    let data_loss_fault = resolver.losing_fault();
     resolver.environment(&Place::root().key("environment"), &experiment.environment);
     resolver.defects(input.defects);
     let negative_controls = resolver.controls(&during, &afterwards);
@@ -83,7 +84,6 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
         .or(experiment.workload.0.r#for.map(|duration| duration.0))
         .unwrap_or_default();
     let gate_ms = gate.warm_up_ms + gate.window_ms;
-    let data_loss_fault = resolver.losing_fault();
     let recovery_ms = recovery.as_ref().map_or(0, |plan| plan.within_ms + plan.stable_for_ms);
     let plan = Plan {
         schema_version: SCHEMA_VERSION,
