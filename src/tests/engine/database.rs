@@ -360,20 +360,22 @@ async fn a_read_only_server_refuses_writes_until_the_heal(engine: Under) {
     down(&engine, &system, &request.run_id).await;
 }
 
+fn slow(targets: Vec<Target>, table: &str) -> SlowQueries<Target> {
+    SlowQueries {
+        targets,
+        table: TableName(table.to_owned()),
+        by: DurationMs(300),
+    }
+}
+
 async fn writes_to_a_table_are_slow_until_the_heal(engine: Under) {
     let request = databases("slow");
     let system = engine.up(&request, &events()).await.unwrap();
     query(&system, PRIMARY, "create table orders (it int)").await;
     query(&system, PRIMARY, "create table others (it int)").await;
-    let slow = |targets: Vec<Target>, table: &str| SlowQueries {
-        targets,
-        table: TableName(table.to_owned()),
-        by: DurationMs(300),
-    };
     // With a time-out of less than it is slowed by, a statement that sleeps is ended.
     let of_table = async |sql: &str| tried(&system, PRIMARY, &format!("set statement_timeout = 250; {sql}")).await;
     let ended = Err("57014".to_owned());
-    let made = "select count(*) from pg_trigger where tgname like 'nightmail%'";
     let (orders, first) = (slow(role(Role::Primary), "orders"), context(&system, 0));
     confirmed(&orders.inject(&first).await.unwrap(), &["database-1-1"]);
     for write in [
@@ -392,25 +394,31 @@ async fn writes_to_a_table_are_slow_until_the_heal(engine: Under) {
     let healed = orders.heal(&first).await.unwrap();
     confirmed(&healed, &["database-1-1"]);
     assert!(!healed.lapsed, "{healed:#?}");
-    assert_eq!(query(&system, PRIMARY, made).await, "0");
+    assert_eq!(query(&system, PRIMARY, SLOWING).await, "0");
     assert!(of_table("insert into orders values (1)").await.is_ok());
     none_left(&system, PRIMARY).await;
 
-    let on_standby = slow(of(STANDBY), "orders").inject(&context(&system, 2)).await;
-    unconfirmed(&on_standby.unwrap(), "nothing was done to it");
-    let missing = slow(of(PRIMARY), "nobodys").inject(&context(&system, 3)).await;
-    unconfirmed(&missing.unwrap(), "does not exist");
-
-    // Whoever has written and not ended keeps the trigger from being made.
-    let client = connect(&system, PRIMARY, "postgres").await.unwrap();
-    let writes = "set idle_in_transaction_session_timeout = 0; begin; insert into orders values (1)";
-    client.simple_query(writes).await.unwrap();
-    let busy = orders.inject(&context(&system, 4)).await.unwrap();
-    unconfirmed(&busy, "could not be slowed");
-    client.simple_query("rollback").await.unwrap();
-    assert_eq!(query(&system, PRIMARY, made).await, "0");
+    cannot_be_slowed(&system).await;
 
     let is_over = async || of_table("delete from orders").await.is_ok();
     ends_by_itself(&system, PRIMARY, &orders, "before the heal", is_over).await;
     down(&engine, &system, &request.run_id).await;
+}
+
+const SLOWING: &str = "select count(*) from pg_trigger where tgname like 'nightmail%'";
+
+async fn cannot_be_slowed(system: &Arc<dyn RunningSystem>) {
+    let on_standby = slow(of(STANDBY), "orders").inject(&context(system, 2)).await;
+    unconfirmed(&on_standby.unwrap(), "nothing was done to it");
+    let missing = slow(of(PRIMARY), "nobodys").inject(&context(system, 3)).await;
+    unconfirmed(&missing.unwrap(), "does not exist");
+
+    // Whoever has written and not ended keeps the trigger from being made.
+    let client = connect(system, PRIMARY, "postgres").await.unwrap();
+    let writes = "set idle_in_transaction_session_timeout = 0; begin; insert into orders values (1)";
+    client.simple_query(writes).await.unwrap();
+    let busy = slow(of(PRIMARY), "orders").inject(&context(system, 4)).await.unwrap();
+    unconfirmed(&busy, "could not be slowed");
+    client.simple_query("rollback").await.unwrap();
+    assert_eq!(query(system, PRIMARY, SLOWING).await, "0");
 }

@@ -1,5 +1,6 @@
 //! Replicas that are given another release: what changes, what stays, and what is left of the one before.
 
+use nightmail::plan::ReplicaId;
 use nightmail::system::engine::{ProcessState, Release, RunningSystem, SystemRequest};
 
 use crate::support::{
@@ -65,32 +66,8 @@ async fn another_release_takes_a_replicas_place_and_the_first_comes_back(engine:
     assert_eq!(second.release, coloured("blue"));
     let environment = second.environment.expect("it runs on this machine");
     assert_eq!(environment["COLOUR"], "blue");
-    assert_eq!(asked(&*system, "app", "/env/COLOUR"), "blue");
-    assert_eq!(asked(&*system, "app", "/env/SIZE"), "small", "what is not said stays");
-    assert!(asked(&*system, "app", "/list/data").contains("kept"), "a volume stays");
-    assert!(
-        !asked(&*system, "app", "/list/").contains("mark"),
-        "files of its own do not"
-    );
-    assert!(
-        !asked(&*system, "app", "/list/own").contains("mark"),
-        "nor do nameless volumes"
-    );
-    assert!(
-        asked(&*system, "peer", "/fetch/app").contains("200 OK"),
-        "its name leads to it"
-    );
-
-    // All that could be done to the first can be done to the second.
-    let at = address(&*system, "app");
-    let _ = ask(at, "/exit");
-    eventually("its restart policy brings it back", WITHIN, || ask(at, "/").is_ok()).await;
-    system.kill(&id).await.unwrap();
-    until(&*system, &id, ProcessState::Exited).await;
-    assert_eq!(system.running(&id).await.unwrap(), None);
-    system.start(&id).await.unwrap();
-    answers(&*system).await;
-    assert_eq!(asked(&*system, "app", "/env/COLOUR"), "blue");
+    has_kept_what_it_should(&*system);
+    lives_as_the_first_did(&*system, &id).await;
     system.pause(&id).await.unwrap();
     system.redeploy(&id, &Release::default()).await.unwrap();
     answers(&*system).await;
@@ -100,6 +77,30 @@ async fn another_release_takes_a_replicas_place_and_the_first_comes_back(engine:
     let starts = log.lines().filter(|line| *line == "listening as app-1").count();
     assert_eq!(starts, 5, "every life is in the log, once:\n{log}");
     assert!(log.contains("asked for /put/mark\n"), "{log}");
+}
+
+fn has_kept_what_it_should(system: &dyn RunningSystem) {
+    let asked = |path: &str| asked(system, "app", path);
+    assert_eq!(asked("/env/COLOUR"), "blue");
+    assert_eq!(asked("/env/SIZE"), "small", "what is not said stays");
+    assert!(asked("/list/data").contains("kept"), "a volume stays");
+    assert!(!asked("/list/").contains("mark"), "files of its own do not");
+    assert!(!asked("/list/own").contains("mark"), "nor do nameless volumes");
+    let fetched = crate::support::asked(system, "peer", "/fetch/app");
+    assert!(fetched.contains("200 OK"), "its name leads to it");
+}
+
+/// All that could be done to the first can be done to the second.
+async fn lives_as_the_first_did(system: &dyn RunningSystem, id: &ReplicaId) {
+    let at = address(system, "app");
+    let _ = ask(at, "/exit");
+    eventually("its restart policy brings it back", WITHIN, || ask(at, "/").is_ok()).await;
+    system.kill(id).await.unwrap();
+    until(system, id, ProcessState::Exited).await;
+    assert_eq!(system.running(id).await.unwrap(), None);
+    system.start(id).await.unwrap();
+    answers(system).await;
+    assert_eq!(asked(system, "app", "/env/COLOUR"), "blue");
 }
 
 async fn another_image_and_command_take_their_place_too(engine: Under) {
