@@ -312,10 +312,17 @@ pub fn databases(name: &str) -> SystemRequest {
     };
     let (compose, system) = (read("compose.yaml"), read("system.yaml"));
     let dir = folder(name);
+    let mut services = only(&compose["services"], "database-");
+    for service in services.as_object_mut().unwrap().values_mut() {
+        // Here an old primary comes back as what it was.
+        if let Some(environment) = service["environment"].as_object_mut() {
+            environment.remove("REJOIN");
+        }
+    }
     let cut = json!({
         "name": "postage",
         "x-nightmail": {"images": only(&compose["x-nightmail"]["images"], "nightmail/postgres")},
-        "services": only(&compose["services"], "database-"),
+        "services": services,
     });
     // JSON is YAML.
     write(&dir.join("compose.yaml"), &cut.to_string());
