@@ -38,6 +38,14 @@ impl Checker for ReadYourWrites {
     fn check(&self, evidence: &Evidence<'_>) -> Checked {
         let mut checked = Checked::default();
         let acknowledged = self.acknowledged(evidence);
+        // The newest of the first so many, for acknowledgements need not come in the order of the numbers.
+        let newest: Vec<u64> = acknowledged
+            .iter()
+            .scan(0, |newest, beat| {
+                *newest = beat.number.max(*newest);
+                Some(*newest)
+            })
+            .collect();
         let (mut due, mut failed, mut longest_us) = (0, 0, 0);
         for reading in evidence.readings(&self.metric) {
             let Some(seen) = reading.value else {
@@ -48,11 +56,11 @@ impl Checker for ReadYourWrites {
             let all = until_us.map_or(0, |until_us| {
                 acknowledged.partition_point(|beat| beat.done_us <= until_us)
             });
-            let Some(newest) = acknowledged[..all].iter().map(|beat| beat.number).max() else {
+            let Some(newest) = newest[..all].last() else {
                 continue;
             };
             due += 1;
-            if newest as f64 <= seen {
+            if *newest as f64 <= seen {
                 continue;
             }
             let mut unseen = acknowledged[..all].iter().filter(|beat| beat.number as f64 > seen);

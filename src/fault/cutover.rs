@@ -134,7 +134,7 @@ impl Fault for Cutover<Target> {
 
     fn problems(&self) -> Vec<Problem> {
         let one = |list: &str, targets: &[Target]| {
-            let count: usize = targets.iter().map(members).sum();
+            let count = target::count(targets);
             (count != 1).then(|| Problem {
                 path: list.to_owned(),
                 message: format!("names {count} servers, and a move has one at either end"),
@@ -221,7 +221,12 @@ impl Fault for Cutover<Target> {
             Some(moved) if moved.is_done && self.stays => (false, self.look(&way).await),
             Some(moved) if moved.is_done => {
                 let lapsed = way.has_lapsed().await;
-                (lapsed, self.back(&mut way, &moved.tables).await)
+                let healed = self.back(&mut way, &moved.tables).await;
+                if healed.is_err() && way.old.is_closed().await.is_ok() {
+                    // Whoever tries again goes the same way.
+                    context.acted.hold(from, moved);
+                }
+                (lapsed, healed)
             }
             // What was begun and not finished, or is held by nobody.
             moved => (false, way.abandon(moved.is_some_and(|moved| moved.was_open)).await),
@@ -234,14 +239,6 @@ impl Fault for Cutover<Target> {
         let evidence = way.told;
         let receipt = receipt(&[from.clone(), to.clone()], vec![Measured { onset, evidence }]);
         Ok(Receipt { lapsed, ..receipt })
-    }
-}
-
-/// How many servers a target means.
-fn members(target: &Target) -> usize {
-    match target {
-        Target::Replicas(ids) => ids.len(),
-        Target::Role { .. } => 1,
     }
 }
 
@@ -391,7 +388,8 @@ impl Cutover<Target> {
         ))
     }
 
-    /// The way back. Whatever goes wrong on it, the old server is opened.
+    /// The way back. Whatever goes wrong on it, the old server is opened, unless the new one is still open: there must not be
+    /// two.
     async fn back(&self, way: &mut Way<'_>, tables: &Tables) -> Result<String, Refused> {
         let shut = Instant::now();
         let carried = async {
@@ -412,6 +410,14 @@ impl Cutover<Target> {
             way.back().end().await
         };
         let carried = carried.await;
+        if let Err(refused) = &carried
+            && way.new.is_open().await.is_ok()
+        {
+            let old = way.old.id();
+            return Err(way
+                .new
+                .because(format!("still open, so that {old} stays closed: {refused}")));
+        }
         way.old.open().await?;
         carried?;
         Ok(format!(

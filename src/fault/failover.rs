@@ -147,7 +147,7 @@ impl Fault for Failover<Target> {
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = target::empty_list(TARGETS, &self.targets).into_iter().collect();
-        problems.extend(several(&self.targets));
+        problems.extend(target::several(TARGETS, &self.targets, "one is replaced at a time"));
         problems.extend(each::misplaced(
             &self.targets,
             Role::Standby,
@@ -362,20 +362,6 @@ impl Failover<Target> {
             (None, _) => network::heal(context, true, None).await,
         }
     }
-}
-
-/// Targets that may be more than one replica.
-fn several(targets: &[Target]) -> Option<Problem> {
-    let count = targets.iter().map(|target| match target {
-        Target::Replicas(ids) => ids.len(),
-        Target::Role { .. } => 1,
-    });
-    let count: usize = count.sum();
-    (count > 1).then(|| Problem {
-        path: TARGETS.to_owned(),
-        message: format!("means {count} replicas, and one is replaced at a time"),
-        hint: "name the primary alone, such as `database:primary`".to_owned(),
-    })
 }
 
 /// A target whose group has no other member.

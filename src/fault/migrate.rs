@@ -180,7 +180,7 @@ impl Fault for Migrate<Target> {
         nobody
             .into_iter()
             .chain(misplaced)
-            .chain(self.several())
+            .chain(target::several(TARGETS, &self.targets, "a migration runs at one"))
             .chain(self.either())
             .chain(self.script.as_ref().and_then(|file| file.problem(SCRIPT)))
             .chain(rollback)
@@ -222,23 +222,6 @@ const SCRIPT: &str = "script";
 const ROLLBACK: &str = "rollback";
 
 impl Migrate<Target> {
-    /// A schema is changed at one server, and the others follow it.
-    fn several(&self) -> Option<Problem> {
-        let count: usize = self
-            .targets
-            .iter()
-            .map(|target| match target {
-                Target::Replicas(replicas) => replicas.len(),
-                Target::Role { .. } => 1,
-            })
-            .sum();
-        (count > 1).then(|| Problem {
-            path: TARGETS.to_owned(),
-            message: format!("mean {count} replicas, and a migration runs at one"),
-            hint: "name the primary, for example `database:primary`".to_owned(),
-        })
-    }
-
     fn either(&self) -> Option<Problem> {
         let names_nobody = self.command.first().is_some_and(|program| program.trim().is_empty());
         let message = match (&self.script, self.command.is_empty()) {

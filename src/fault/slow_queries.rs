@@ -276,7 +276,7 @@ impl SlowQueries<Target> {
 
 /// The advisory lock's key: no other fault of the run has it.
 fn key(context: &FaultContext) -> i64 {
-    i64::from_be_bytes(*b"nightml\0") | i64::from(context.id)
+    i64::from_be_bytes(*b"night\0\0\0") + i64::from(context.id)
 }
 
 #[cfg(test)]

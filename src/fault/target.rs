@@ -83,6 +83,25 @@ pub(super) fn empty_list(list: &str, targets: &[Target]) -> Option<Problem> {
     })
 }
 
+/// How many replicas targets mean: of a role, one has it.
+pub(super) fn count(targets: &[Target]) -> usize {
+    let count = |target: &Target| match target {
+        Target::Replicas(ids) => ids.len(),
+        Target::Role { .. } => 1,
+    };
+    targets.iter().map(count).sum()
+}
+
+/// Targets that mean more than the one primary that a fault can act on; `why` follows their number.
+pub(super) fn several(list: &str, targets: &[Target], why: &str) -> Option<Problem> {
+    let count = count(targets);
+    (count > 1).then(|| Problem {
+        path: list.to_owned(),
+        message: format!("mean {count} replicas, and {why}"),
+        hint: "name the primary alone, such as `database:primary`".to_owned(),
+    })
+}
+
 /// Targets of `to` that share a replica or a role with `from`: nobody can be cut off from itself.
 pub(super) fn overlaps(from: &[Target], to: &[Target]) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -269,3 +269,28 @@ fn a_move_has_one_server_at_either_end_and_a_way_back_to_leave_something_out_of(
     assert_eq!(itself.problems()[0].path, "to[0]");
     assert_eq!(cutover(Skip::Nothing).problems(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_way_back_the_old_server_stays_closed_while_the_new_one_cannot_be_closed() {
+    let servers = Servers::start().await;
+    let Servers { old, new, context } = &servers;
+    let on = cutover(Skip::Nothing).inject(context).await.unwrap();
+    assert!(on.confirmed, "{on:#?}");
+    // Where the server would write its settings, there is a folder.
+    let row = new.client().await.query_one("show data_directory", &[]).await.unwrap();
+    let in_the_way = std::path::Path::new(row.get::<_, &str>(0)).join("postgresql.auto.conf.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let off = cutover(Skip::Nothing).heal(context).await.unwrap();
+    assert!(!off.confirmed, "{off:#?}");
+    says(&off, "still open, so that api-1 stays closed");
+    assert_eq!(refused(old, ORDER).await, Some(SqlState::READ_ONLY_SQL_TRANSACTION));
+    assert_eq!(refused(new, ORDER).await, None);
+
+    // Healed again, once that is out of the way, it goes back with all that came meanwhile.
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let again = cutover(Skip::Nothing).heal(context).await.unwrap();
+    assert!(again.confirmed, "{again:#?}");
+    assert_eq!(refused(old, ORDER).await, None);
+    assert_eq!(refused(new, ORDER).await, Some(SqlState::READ_ONLY_SQL_TRANSACTION));
+    servers.none_left().await;
+}

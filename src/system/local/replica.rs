@@ -16,13 +16,15 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::ground::Ground;
-use super::pod::spec::{Beside, Process, Program, Spec};
+use super::pod::spec::{Program, Spec};
 use super::process::{Child, Ended, Held, Launcher};
 use crate::system::compose::{Healthcheck, Restart};
 use crate::system::definition::Ready;
 use crate::system::engine::{EngineError, ProcessState, Release, Replica, Running};
 use crate::system::process_stat::{self, Stat};
 use crate::system::start::{Launched, LogSink, Look, Member, ready};
+
+mod health;
 
 /// What a replica is made from, as long as it runs one release.
 pub(super) struct Plan {
@@ -369,51 +371,6 @@ impl Body {
             (None, None) => Ok(()),
         }
     }
-
-    /// Runs its health check, or says what came of it a moment ago.
-    async fn try_health(&self, check: &Healthcheck) -> Result<(), String> {
-        // Asked first: what it said when it lived is of no use.
-        let pid = self.pid().ok_or("its process does not run")?;
-        let known = self.health.lock().expect("no holder panics").clone();
-        if let Some((at, result)) = known
-            && at.elapsed() < HEALTH_EVERY
-        {
-            return result;
-        }
-        let within = check.timeout.unwrap_or(HEALTH_WITHIN);
-        let result = match tokio::time::timeout(within, self.check_health(pid, check)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("its health check took longer than {} s", within.as_secs_f32())),
-        };
-        *self.health.lock().expect("no holder panics") = Some((Instant::now(), result.clone()));
-        result
-    }
-
-    async fn check_health(&self, pid: i32, check: &Healthcheck) -> Result<(), String> {
-        let command: Vec<String> = match check.test.split_first() {
-            Some((how, rest)) if how == "CMD-SHELL" => {
-                vec!["/bin/sh".to_owned(), "-c".to_owned(), rest.join(" ")]
-            }
-            Some((_, rest)) => rest.to_vec(),
-            None => return Ok(()),
-        };
-        let process = Process {
-            words: command,
-            ..self.plan().program.process.clone()
-        };
-        let (reader, writer) = words()?;
-        let launcher = self.launcher.clone();
-        let check = async move { launcher.program(Spec::Beside(Beside { pid, process }), writer).await };
-        let child = self.ground.launch(check).await?;
-        let killed_with_this = KilledWhenDropped(child.clone());
-        let said = last_line(reader).await;
-        let ended = child.ended().await;
-        drop(killed_with_this);
-        match ended {
-            Ended::Code(0) => Ok(()),
-            ended => Err(format!("its health check ended with exit code {}{said}", ended.code())),
-        }
-    }
 }
 
 /// Waits until a process that was killed is dead, which a kernel may take its time for.
@@ -429,38 +386,12 @@ async fn dead(child: &Child) -> Result<(), String> {
 const RESTART_DELAY: Duration = Duration::from_millis(100);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
 const RESTART_DELAY_FORGOTTEN: Duration = Duration::from_secs(10);
-/// A health check is run so often at most, and may take so long unless it says how long.
-const HEALTH_EVERY: Duration = Duration::from_millis(100);
-const HEALTH_WITHIN: Duration = Duration::from_secs(30);
-
-/// A health check that is given up does not go on.
-struct KilledWhenDropped(Child);
-
-impl Drop for KilledWhenDropped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-    }
-}
-
 /// A pipe for what a process writes.
 pub(super) fn words() -> Result<(Receiver, OwnedFd), String> {
     let failed = |error: io::Error| format!("making a pipe: {error}");
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
     let reader = Receiver::from_owned_fd(reader).map_err(failed)?;
     Ok((reader, writer))
-}
-
-/// The last line of what was written, as the end of a sentence.
-async fn last_line(reader: Receiver) -> String {
-    let mut lines = BufReader::new(reader).lines();
-    let mut last = String::new();
-    while let Ok(Some(line)) = lines.next_line().await {
-        last = line;
-    }
-    match last.trim() {
-        "" => String::new(),
-        said => format!(": {said}"),
-    }
 }
 
 /// The number of a signal by its name, with or without `SIG`, or the number itself.
