@@ -1,5 +1,6 @@
 //! Faults on real replicas: what they do, what their receipts say, and that a receipt of one that does not bite says so.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -312,17 +313,10 @@ pub fn databases(name: &str) -> SystemRequest {
     };
     let (compose, system) = (read("compose.yaml"), read("system.yaml"));
     let dir = folder(name);
-    let mut services = only(&compose["services"], "database-");
-    for service in services.as_object_mut().unwrap().values_mut() {
-        // Here an old primary comes back as what it was.
-        if let Some(environment) = service["environment"].as_object_mut() {
-            environment.remove("REJOIN");
-        }
-    }
     let cut = json!({
         "name": "postage",
         "x-nightmail": {"images": only(&compose["x-nightmail"]["images"], "nightmail/postgres")},
-        "services": services,
+        "services": only(&compose["services"], "database-"),
     });
     // JSON is YAML.
     write(&dir.join("compose.yaml"), &cut.to_string());
@@ -361,7 +355,10 @@ pub async fn query(system: &Arc<dyn RunningSystem>, service: &str, sql: &str) ->
 }
 
 async fn a_role_is_whichever_database_has_it_when_the_fault_comes(engine: Under) {
-    let request = databases("fault-roles");
+    let mut request = databases("fault-roles");
+    // An old primary comes back as what it was.
+    let as_it_was = BTreeMap::from([("REJOIN".to_owned(), String::new())]);
+    request.environment.insert("database-1".to_owned(), as_it_was);
     let system = engine.up(&request, &events()).await.unwrap();
     let somebody_else = engine.somebody_else(&system, &request.run_id);
     let state = |service: &str| somebody_else.sees(&replica(service, 1));
