@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -28,6 +29,43 @@ pub struct Entry {
     pub unix_ms: i64,
     /// What happened.
     pub event: Event,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// Kernel and its release, such as `Linux 6.1.0`.
+    pub kernel: String,
+    /// Its architecture, such as `x86_64`.
+    pub architecture: String,
+    /// Processors that this process may use.
+    pub processors: u32,
+    /// Memory, in bytes; 0 if it cannot be told.
+    pub memory_bytes: u64,
+}
+
+impl Host {
+    /// This machine.
+    pub fn here() -> Self {
+        let uname = nix::sys::utsname::uname().ok();
+        let of = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+            uname.as_ref().map(|uname| part(uname).to_string_lossy().into_owned())
+        };
+        let (name, release) = (of(|uname| uname.sysname()), of(|uname| uname.release()));
+        Self {
+            kernel: format!("{} {}", name.unwrap_or_default(), release.unwrap_or_default()),
+            architecture: std::env::consts::ARCH.to_owned(),
+            processors: std::thread::available_parallelism().map_or(0, |count| count.get() as u32),
+            memory_bytes: memory_bytes().unwrap_or(0),
+        }
+    }
+}
+
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1_024)
 }
 
 /// The phases of a run, in their order.
@@ -73,6 +111,12 @@ pub enum Event {
         /// Why it is this one, in a few words.
         #[serde(default)]
         because: String,
+        /// The version of nightmail.
+        #[serde(default)]
+        nightmail: String,
+        /// The machine.
+        #[serde(default)]
+        host: Option<Host>,
     },
     /// A phase began.
     Phase {

@@ -6,14 +6,17 @@
 //! experiment --parse, resolve--> plan --run--> history + events --check--> verdict --render--> report
 //! ```
 //!
+//! Several runs taken together are a `campaign`.
+//!
 //! Left of `run` everything is pure: a bad file fails before a container starts. Right of `run` everything is pure: a
 //! saved run can be judged again, offline, with the same result. Only `run` and what it calls (`system`, `fault`,
 //! `workload`, `agent`, `reaper`) touch containers, sockets and clocks.
 //!
-//! Architecture invariant: `check`, `verdict` and `report` name neither tokio nor bollard.
+//! Architecture invariant: `check`, `verdict`, `campaign` and `report` name neither tokio nor bollard.
 
 pub mod agent;
 pub mod byte_size;
+pub mod campaign;
 pub mod check;
 pub mod cli;
 pub mod control;

@@ -1,12 +1,13 @@
 //! Runs the checkers, and weighs what was lost against what is tolerated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
-use super::{Checked, Checker, Evidence, Lost};
+use super::impact::LostByKind;
+use super::{Breach, Checked, Checker, Evidence, Lost};
 use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{Assertion, AssertionKind, Finding, Judgement};
@@ -105,6 +106,39 @@ impl<'p> Invariants<'p> {
             age_ms: age_us.map(|us| us as f64 / 1_000.0),
             later: later as u64,
         }
+    }
+
+    /// Lost operations by their kind; nothing where no invariant was checked.
+    pub(super) fn lost_by_kind(&self) -> Option<LostByKind<'_>> {
+        let lost: BTreeMap<&str, &str> = self
+            .found()
+            .flat_map(|(_, checked)| &checked.lost)
+            .map(|lost| (lost.key.as_str(), lost.kind.as_str()))
+            .collect();
+        let mut counts = BTreeMap::new();
+        for kind in lost.into_values() {
+            *counts.entry(kind).or_default() += 1;
+        }
+        let is_certain = self.certain().len() == self.checked.len();
+        (!self.checked.is_empty()).then_some(LostByKind { counts, is_certain })
+    }
+
+    /// How often these breaches were found, by all invariants together.
+    pub(super) fn count(&self, breaches: &[Breach]) -> u64 {
+        let of = |checked: &Checked| -> u64 { breaches.iter().filter_map(|breach| checked.breaches.get(breach)).sum() };
+        self.found().map(|(_, checked)| of(checked)).sum()
+    }
+
+    /// The invariants whose checkers could say all that they had to.
+    pub(super) fn certain(&self) -> BTreeSet<&str> {
+        let certain = self.found().filter(|(_, checked)| checked.doubts == 0);
+        certain.map(|(name, _)| name).collect()
+    }
+
+    fn found(&self) -> impl Iterator<Item = (&str, &Checked)> {
+        self.checked
+            .iter()
+            .filter_map(|(name, checked)| Some((*name, checked.as_ref().ok()?)))
     }
 
     /// The assertions.

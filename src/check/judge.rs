@@ -4,13 +4,14 @@ use super::invariants::{Invariants, LostBefore};
 use super::support::{self, Support};
 use super::timeline::{FaultSeen, Timeline};
 use super::windows::{self, Judged};
-use super::{probe, recovery};
+use super::{impact, probe, recovery};
 use crate::event::Entry;
 use crate::history::load::History;
 use crate::plan::{Plan, PlannedFault, Probe, Trigger, WindowedProbe};
 use crate::system::definition::Backlog;
 use crate::verdict::{
-    Assertion, AssertionKind, FaultRecord, Finding, Judgement, Recovery, SCHEMA_VERSION, Status, Verdict, conclude,
+    Assertion, AssertionKind, FailoverTimes, FaultRecord, Finding, Judgement, OperationImpact, Recovery,
+    SCHEMA_VERSION, Safety, ServiceImpact, Status, Verdict, conclude,
 };
 
 /// Judges a saved run: every assertion, recovery, and the exit code. Pure: the same plan, history and events give the
@@ -34,6 +35,13 @@ pub fn judge(plan: &Plan, history: &History<'_>, events: &[Entry]) -> Verdict {
     })
 }
 
+/// What the run did to customers and to the business.
+struct Impacts {
+    operations: Vec<OperationImpact>,
+    services: Vec<ServiceImpact>,
+    safety: Safety,
+}
+
 /// What is judged.
 struct Bench<'a> {
     plan: &'a Plan,
@@ -54,6 +62,13 @@ impl Bench<'_> {
         recovery.data_loss_operations = (loss.is_certain || loss.operations > 0).then_some(loss.operations);
         recovery.data_loss_time_ms = loss.age_ms;
 
+        let operations = impact::operations(self.plan, self.history, &self.timeline);
+        let impacts = Impacts {
+            services: impact::services(self.plan, &operations, &invariants, &self.support),
+            safety: impact::safety(self.plan, &invariants, recovery.data_loss_operations),
+            operations,
+        };
+
         let mut assertions = self.gate();
         assertions.extend(self.receipts());
         assertions.extend(self.during());
@@ -64,7 +79,7 @@ impl Bench<'_> {
         assertions.extend(invariants.assertions(self.plan, &loss));
         assertions.push(support::non_vacuous(self.plan, self.history));
         assertions.push(support::generator(self.plan, self.history, &self.support));
-        self.conclude(assertions, recovery)
+        self.conclude(assertions, recovery, impacts)
     }
 
     /// As it was judged when the run depended on it: operations that were still in flight then have ended since.
@@ -182,7 +197,7 @@ impl Bench<'_> {
         self.plan.gate.probes.iter().map(judged).collect()
     }
 
-    fn conclude(&self, assertions: Vec<Assertion>, recovery: Recovery) -> Verdict {
+    fn conclude(&self, assertions: Vec<Assertion>, recovery: Recovery, impacts: Impacts) -> Verdict {
         let status = self.timeline.status();
         let joined = assertions.iter().map(|assertion| assertion.finding.verdict).max();
         let verdict = match joined {
@@ -205,10 +220,29 @@ impl Bench<'_> {
             defects: self.plan.defects.clone(),
             assertions,
             recovery,
+            safety: impacts.safety,
+            operations: impacts.operations,
+            services: impacts.services,
+            failovers: self.failovers(),
+            lag_p99_ms: self.support.lag_p99_ms(),
             faults: self.faults(),
             leftovers,
             again: conclude::again(self.plan),
         }
+    }
+
+    fn failovers(&self) -> Vec<FailoverTimes> {
+        let faults = self.plan.faults.iter().zip(&self.timeline.faults);
+        let takeover = |(fault, seen): (&PlannedFault, &FaultSeen<'_>)| {
+            let times = seen.injected?.takeover?;
+            Some(FailoverTimes {
+                fault: fault.name.clone(),
+                detection_ms: times.detection_ms,
+                promotion_ms: times.promotion_ms,
+                first_write_ms: times.first_write_ms,
+            })
+        };
+        faults.filter_map(takeover).collect()
     }
 
     fn faults(&self) -> Vec<FaultRecord> {

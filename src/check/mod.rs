@@ -20,6 +20,7 @@ pub mod durable_set;
 mod evidence;
 pub mod exactly_once;
 mod filter;
+mod impact;
 mod index;
 mod invariants;
 mod journals;

@@ -42,6 +42,11 @@ impl Support {
         lowered(finding, [&self.run, &self.receipts].into_iter().flatten())
     }
 
+    /// The generator's own lag at p99, in milliseconds.
+    pub(super) fn lag_p99_ms(&self) -> Option<f64> {
+        self.punctuality.lag_p99_us.map(|us| us as f64 / 1e3)
+    }
+
     /// Why recovery cannot even be measured.
     pub(super) fn reason(&self) -> String {
         let mut reasons = [&self.run, &self.receipts, &self.generator].into_iter().flatten();

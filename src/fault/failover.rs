@@ -22,7 +22,7 @@ use super::measured::{ms, nothing_to_heal, receipt};
 use super::postgres::each::{self, Member};
 use super::postgres::{Refused, in_time};
 use super::process::{self, Halt, TARGETS};
-use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, network, promote, target};
+use super::{Fault, FaultContext, FaultError, Hold, Problem, Receipt, Takeover, network, promote, target};
 use crate::duration::DurationMs;
 use crate::plan::{ReplicaId, Role, Target};
 use crate::system::compose::ComposeFile;
@@ -202,9 +202,12 @@ impl Fault for Failover<Target> {
         };
         let confirmed = taken.is_ok();
         let mut evidence = broken.evidence;
+        let mut takeover = None;
         match taken {
             Ok(taken) => {
-                evidence.extend(figures(&old.id, &taken, detected, start));
+                let times = times(&taken, detected, start);
+                evidence.push(told_in_words(&old.id, &taken, times));
+                takeover = Some(times);
                 context.acted.remember(NEW, &[taken.member]);
             }
             Err(reason) => evidence.push(format!("nobody took over: {reason}")),
@@ -214,6 +217,7 @@ impl Fault for Failover<Target> {
             // The effect is the end of the old primary; that another came to take its place is not its beginning.
             onset_us: confirmed.then(|| micros(gone - start)),
             evidence,
+            takeover,
             ..broken
         })
     }
@@ -402,18 +406,27 @@ async fn standbys(context: &FaultContext, old: &Member) -> Result<Vec<Member>, R
 }
 
 /// Each from the command on.
-fn figures(old: &ReplicaId, taken: &Taken, detected: Option<Instant>, start: Instant) -> Vec<String> {
-    let from_start = |at: Instant| ms(at.saturating_duration_since(start));
-    let detection = match detected {
-        Some(at) => format!("detection after {}", from_start(at)),
+fn times(taken: &Taken, detected: Option<Instant>, start: Instant) -> Takeover {
+    let from_start = |at: Instant| at.saturating_duration_since(start).as_secs_f64() * 1e3;
+    Takeover {
+        detection_ms: detected.map(from_start),
+        promotion_ms: from_start(taken.promoted),
+        first_write_ms: from_start(taken.first_write),
+    }
+}
+
+fn told_in_words(old: &ReplicaId, taken: &Taken, times: Takeover) -> String {
+    let words = |time_ms: f64| ms(Duration::from_secs_f64(time_ms / 1e3));
+    let detection = match times.detection_ms {
+        Some(time_ms) => format!("detection after {}", words(time_ms)),
         None => "detection not observable (no member's log tells of a request to promote)".to_owned(),
     };
-    vec![format!(
+    format!(
         "{} took over from {old}: {detection}, promotion after {}, first acknowledged write after {}",
         taken.member,
-        from_start(taken.promoted),
-        from_start(taken.first_write)
-    )]
+        words(times.promotion_ms),
+        words(times.first_write_ms)
+    )
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -35,6 +35,7 @@ pub(super) fn receipt(replicas: &[ReplicaId], parts: Vec<Measured>) -> Receipt {
         lapsed: false,
         failed: None,
         evidence: parts.into_iter().flat_map(|part| part.evidence).collect(),
+        takeover: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn nothing_to_heal() -> Receipt {
         lapsed: false,
         failed: None,
         evidence: vec!["nothing to heal: the fault had not acted on anybody".to_owned()],
+        takeover: None,
     }
 }
 

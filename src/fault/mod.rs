@@ -368,6 +368,20 @@ pub struct Receipt {
     pub failed: Option<String>,
     /// Each measurement in one line, such as `payment-provider-1 -> postage-api-1: 0 of 5 datagrams arrived`.
     pub evidence: Vec<String>,
+    /// Of a failover that came about: its times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<Takeover>,
+}
+
+/// When another took the place of a primary. Times are milliseconds from the command that broke the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Takeover {
+    /// Until it was noticed; absent if nothing tells.
+    pub detection_ms: Option<f64>,
+    /// Until another member was not in recovery any more.
+    pub promotion_ms: f64,
+    /// Until the first write was acknowledged.
+    pub first_write_ms: f64,
 }
 
 /// Why a fault could not be injected or healed.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use crate::check;
-use crate::event::{Entry, Event, Events, Phase};
+use crate::event::{Entry, Event, Events, Host, Phase};
 use crate::fault::Fault;
 use crate::history::load::History;
 use crate::history::record::Recorder;
@@ -87,6 +87,8 @@ pub async fn run(
         seed: plan.seed,
         engine: engine.name().to_owned(),
         because: options.engine_because.clone(),
+        nightmail: env!("CARGO_PKG_VERSION").to_owned(),
+        host: Some(Host::here()),
     });
     let ended = match AssertUnwindSafe(stages(&mut scene)).catch_unwind().await {
         Ok(ended) => ended,

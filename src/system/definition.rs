@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Invariant;
+use crate::duration::DurationMs;
 
 mod operations;
 mod reads;
@@ -61,9 +62,47 @@ pub struct SystemDefinition {
     /// What must hold over the history of operations and the final reads, by name.
     #[serde(default)]
     pub invariants: BTreeMap<String, Invariant>,
+    /// What people depend on, as the business names it, by a short name: the rows of a report that a release manager signs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub business_services: BTreeMap<String, BusinessService>,
     /// Mistakes that can be switched on in the system, so that experiments can be shown to fail.
     #[serde(default)]
     pub defects: BTreeMap<String, Defect>,
+}
+
+/// Something that people depend on, made of operations.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BusinessService {
+    /// What people call it.
+    pub title: String,
+    /// The operations that it is made of. Each belongs to one business service at most.
+    pub operations: Vec<String>,
+    /// The greatest disruption that is tolerable, whatever breaks.
+    pub impact_tolerance: ImpactTolerance,
+}
+
+/// The greatest disruption of a business service that is tolerable.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ImpactTolerance {
+    /// For how long one of its operations at least may be disrupted, all stretches of a run together.
+    pub time: DurationMs,
+    /// An operation is disrupted where fewer of those who arrive are served than this bound says, by rolling seconds.
+    #[serde(default = "default_success_rate")]
+    pub success_rate: String,
+    /// How many acknowledged operations may be lost; none unless said.
+    #[serde(default)]
+    pub data_loss: u64,
+}
+
+impl ImpactTolerance {
+    /// The `success-rate` of operations that no business service names.
+    pub const SUCCESS_RATE: &str = ">= 99%";
+}
+
+fn default_success_rate() -> String {
+    ImpactTolerance::SUCCESS_RATE.to_owned()
 }
 
 fn default_compose() -> PathBuf {

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Receipt;
 
 pub(crate) mod conclude;
+mod impact;
 
 pub use conclude::worst;
+pub use impact::{FailoverTimes, OperationImpact, Safety, ServiceImpact, Stretch};
 
 /// File of the verdict within a run's folder.
 pub const FILE: &str = "verdict.json";
@@ -181,6 +183,21 @@ pub struct Verdict {
     pub assertions: Vec<Assertion>,
     /// Recovery.
     pub recovery: Recovery,
+    /// What must be zero.
+    #[serde(default)]
+    pub safety: Safety,
+    /// Every operation of the load.
+    #[serde(default)]
+    pub operations: Vec<OperationImpact>,
+    /// The business services that the load used, against their impact tolerances.
+    #[serde(default)]
+    pub services: Vec<ServiceImpact>,
+    /// Changes of primaries, in the order of the method.
+    #[serde(default)]
+    pub failovers: Vec<FailoverTimes>,
+    /// The load generator's own lag at p99, in milliseconds; absent if nothing was sent.
+    #[serde(default)]
+    pub lag_p99_ms: Option<f64>,
     /// The faults.
     pub faults: Vec<FaultRecord>,
     /// What clean-up could not remove.

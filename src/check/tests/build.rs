@@ -275,6 +275,7 @@ pub fn receipt(confirmed: bool) -> Receipt {
         lapsed: false,
         failed: None,
         evidence: vec!["api-1: exited".into()],
+        takeover: None,
     }
 }
 
@@ -320,6 +321,8 @@ pub fn events() -> Vec<Entry> {
         seed: 7,
         engine: "docker".into(),
         because: String::new(),
+        nightmail: "0.1.0".to_owned(),
+        host: None,
     };
     let intent = Event::FaultIntent {
         fault: 0,

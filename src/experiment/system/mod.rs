@@ -11,6 +11,7 @@ use crate::system::definition::SystemDefinition;
 use crate::yaml::Document;
 use crate::yaml::place::Place;
 
+mod business;
 mod heartbeats;
 mod operations;
 mod reads;
@@ -63,6 +64,11 @@ const MISSING: crate::yaml::read::MissingHints = &[
         "true-when",
         "say what must be so then: `true-when: {metric: NAME, is: \"== 0\"}`",
     ),
+    (
+        "impact-tolerance",
+        "say what is tolerable, for example `impact-tolerance: {time: 30s}`",
+    ),
+    ("time", "say for how long at most, for example `time: 30s`"),
     ("is", "state the bound, for example `is: \">= 1\"`"),
     ("lag", "say for how long it may be false on end, for example `lag: 1s`"),
 ];
@@ -130,6 +136,7 @@ impl Checker<'_> {
         self.reads(&root);
         self.heartbeats(&root.key("heartbeats"));
         self.invariants(&root.key("invariants"));
+        self.business_services(&root.key("business-services"));
         self.defects(&root.key("defects"));
         self.workload();
     }

@@ -68,6 +68,7 @@ pub(super) async fn restart(context: &FaultContext, old: &ReplicaId) -> Result<R
         lapsed: parts.iter().any(|part| part.lapsed),
         failed: None,
         evidence: parts.into_iter().flat_map(|part| part.evidence).collect(),
+        takeover: None,
     })
 }
 

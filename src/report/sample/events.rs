@@ -44,6 +44,8 @@ pub(in crate::report) fn events() -> Vec<Entry> {
                 seed: 42,
                 engine: "docker".to_owned(),
                 because: "Docker answers".to_owned(),
+                nightmail: "0.1.0".to_owned(),
+                host: None,
             },
         ),
         (-2_390, phase(Phase::Images, None)),

@@ -28,6 +28,13 @@ fn system() -> SystemDefinition {
             "paid-without-label": {"title": "Orders paid whose label is not there yet", "request": request, "value": "body.count"},
         },
         "backlogs": [{"metric": "paid-without-label", "drained": 3.0, "within": "10s"}],
+        "business-services": {
+            "selling": {
+                "title": "Selling postage online",
+                "operations": ["buy-postage"],
+                "impact-tolerance": {"time": "30s"},
+            },
+        },
         "defects": {
             "payment-retried-with-new-key": {
                 "title": "A retry of a payment is sent under a new idempotency key",

@@ -3,7 +3,8 @@
 use super::{EFFECTIVE_MS, END_MS, HEALED_MS, RECOVERED_MS, plan};
 use crate::fault::Receipt;
 use crate::verdict::{
-    Assertion, AssertionKind, Degraded, FaultRecord, Finding, Judgement, Recovery, SCHEMA_VERSION, Status, Verdict,
+    Assertion, AssertionKind, Degraded, FaultRecord, Finding, Judgement, OperationImpact, Recovery, SCHEMA_VERSION,
+    Safety, ServiceImpact, Status, Stretch, Verdict,
 };
 
 fn receipt(onset_us: u64, evidence: &[&str]) -> Receipt {
@@ -14,6 +15,7 @@ fn receipt(onset_us: u64, evidence: &[&str]) -> Receipt {
         lapsed: false,
         failed: None,
         evidence: evidence.iter().map(|&line| line.to_owned()).collect(),
+        takeover: None,
     }
 }
 
@@ -202,6 +204,15 @@ pub(crate) fn failed() -> Verdict {
             ],
             ..Recovery::default()
         },
+        safety: Safety {
+            lost: Some(0),
+            twice: Some(3),
+            ledger_differences: None,
+        },
+        operations: operations(),
+        services: services(),
+        failovers: Vec::new(),
+        lag_p99_ms: Some(0.3),
         faults: vec![FaultRecord {
             name: "lose the provider's answers".to_owned(),
             kind: "partition".to_owned(),
@@ -219,6 +230,59 @@ pub(crate) fn failed() -> Verdict {
     }
 }
 
+fn operations() -> Vec<OperationImpact> {
+    let operation = |name: &str, title: &str, counts: [u64; 3], disrupted: Vec<Stretch>| OperationImpact {
+        operation: name.to_owned(),
+        title: title.to_owned(),
+        arrived: counts.iter().sum(),
+        ok: counts[0],
+        fail: counts[1],
+        info: counts[2],
+        p50_ms: Some(21.0),
+        p99_ms: Some(380.0),
+        disrupted,
+        is_told: true,
+    };
+    let outage = Stretch {
+        from_ms: EFFECTIVE_MS,
+        to_ms: RECOVERED_MS,
+        arrived: 372,
+        ok: 61,
+    };
+    vec![
+        operation(
+            "buy-postage",
+            "A customer pays for postage by card",
+            [936, 12, 332],
+            vec![outage],
+        ),
+        operation(
+            "purchase-history",
+            "A customer looks at past orders",
+            [320, 0, 0],
+            Vec::new(),
+        ),
+    ]
+}
+
+fn services() -> Vec<ServiceImpact> {
+    let disrupted_ms = RECOVERED_MS - EFFECTIVE_MS;
+    vec![ServiceImpact {
+        service: "selling".to_owned(),
+        title: "Selling postage online".to_owned(),
+        verdict: Judgement::Pass,
+        detail: format!(
+            "disrupted for {:.2} s, of 30.00 s at most; 0 acknowledged operations lost, of 0 at most",
+            disrupted_ms / 1e3
+        ),
+        operations: vec!["buy-postage".to_owned()],
+        disrupted_ms: Some(disrupted_ms),
+        tolerated_ms: 30_000,
+        lost: Some(0),
+        tolerated_lost: 0,
+    }]
+}
+
 /// The same run without its weakness.
 pub(crate) fn passed() -> Verdict {
     let mut verdict = failed();
@@ -233,6 +297,11 @@ pub(crate) fn passed() -> Verdict {
     verdict.exit_code = 0;
     verdict.defects.clear();
     verdict.again = "nightmail run experiments/postage/answers-lost.yaml --seed 42".to_owned();
+    verdict.safety = Safety {
+        lost: Some(0),
+        twice: Some(0),
+        ledger_differences: Some(0),
+    };
     verdict
 }
 
@@ -286,6 +355,10 @@ pub(crate) fn aborted() -> Verdict {
     verdict.assertions.clear();
     verdict.faults.clear();
     verdict.recovery = Recovery::default();
+    verdict.safety = Safety::default();
+    verdict.operations.clear();
+    verdict.services.clear();
+    verdict.lag_p99_ms = None;
     verdict.problem =
         Some("postage-api-1 ended with exit code 1 before it was ready\n  | bind: address in use".to_owned());
     verdict.leftovers = vec!["network nightmail-nm-7f3a: has active endpoints".to_owned()];

@@ -42,6 +42,7 @@ pub(in crate::report) fn line(event: &Event) -> Option<Told> {
             seed,
             engine,
             because,
+            ..
         } => Told::new(
             Mark::Plain,
             format!(

@@ -1,0 +1,263 @@
+//! A run as a campaign knows it: its verdict, and what else can be said of it without its history.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{FILE, SCHEMA_VERSION};
+use crate::event::{Entry, Event, Host};
+use crate::plan::{self, Plan, Target};
+use crate::run::folder::{read_events, read_plan};
+use crate::verdict::{self, Judgement, Verdict};
+
+/// `campaign.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Campaign {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The version of nightmail that wrote it.
+    pub nightmail: String,
+    /// Which part of a whole this is; absent if it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// The experiments that were to be run, by their files; those without a run were not reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<PathBuf>,
+    /// The runs, in the order in which they began.
+    pub runs: Vec<RunRecord>,
+}
+
+/// A part of the experiments of a gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shard {
+    /// Which, from 1.
+    pub number: u32,
+    /// Of how many.
+    pub of: u32,
+    /// What all shards of one whole have in common: SHA-256 over the experiments' files and their bytes, in hexadecimal.
+    pub whole: String,
+    /// The experiments of all shards together, by their files.
+    pub all: Vec<PathBuf>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRecord {
+    /// The run's folder, as it was given; relative to that of `campaign.json` where it lies below.
+    pub folder: PathBuf,
+    /// The experiment's file, as it was given.
+    pub file: PathBuf,
+    /// SHA-256 of the experiment's file, in hexadecimal.
+    pub sha256: String,
+    /// The system's name.
+    pub system: String,
+    /// What the system is, in one line.
+    pub system_title: String,
+    /// The engine; empty if the run did not get that far.
+    pub engine: String,
+    /// The version of nightmail that made the run; empty if it did not say.
+    pub nightmail: String,
+    /// The machine; absent if the run did not say.
+    pub host: Option<Host>,
+    /// When it began, in milliseconds since 1970-01-01 UTC.
+    pub started_unix_ms: i64,
+    /// How long it took by the wall clock, from its first event to its last.
+    pub took_ms: u64,
+    /// Whether only `prove` makes such a run.
+    pub is_twin: bool,
+    /// Compose services that the faults acted on, or lay between.
+    pub targets: BTreeSet<String>,
+    /// The verdict. Passed assertions are without their evidence.
+    pub verdict: Verdict,
+}
+
+/// Why a run, or a campaign, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not what it should be.
+    #[error("{path}: {reason}\n  hint: {hint}")]
+    Unfit {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+impl ReadError {
+    fn unfit(path: &Path, reason: impl ToString, hint: &'static str) -> Self {
+        Self::Unfit {
+            path: path.display().to_string(),
+            reason: reason.to_string(),
+            hint,
+        }
+    }
+}
+
+/// What only needs to be known of any version's file.
+#[derive(Deserialize)]
+struct Versioned {
+    schema_version: u32,
+}
+
+/// Reads a JSON file whose `schema_version` must be at most `known`.
+fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path, known: u32) -> Result<T, ReadError> {
+    let text = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ReadError::unfit(path, "there is no such file", NO_RUN),
+        _ => ReadError::unfit(path, error, NO_RUN),
+    })?;
+    let Versioned { schema_version } =
+        serde_json::from_slice(&text).map_err(|error| ReadError::unfit(path, error, HALF_WRITTEN))?;
+    if schema_version > known {
+        let reason = format!("it has version {schema_version}, and this nightmail knows up to {known}");
+        return Err(ReadError::unfit(path, reason, NEWER));
+    }
+    serde_json::from_slice(&text).map_err(|error| ReadError::unfit(path, error, HALF_WRITTEN))
+}
+
+const NO_RUN: &str = "give the folder of a run, a folder of such folders, or a campaign.json";
+const HALF_WRITTEN: &str = "it is half written or from another program; `nightmail check FOLDER` judges a run again";
+const NEWER: &str = "it was written by a newer nightmail: use that one, or make the run again";
+
+impl Campaign {
+    /// A whole of runs.
+    pub fn of(runs: Vec<RunRecord>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            nightmail: env!("CARGO_PKG_VERSION").to_owned(),
+            shard: None,
+            planned: Vec::new(),
+            runs,
+        }
+    }
+
+    /// Reads `campaign.json`, or the one in a folder.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let file = match path.is_dir() {
+            true => path.join(FILE),
+            false => path.to_owned(),
+        };
+        read_versioned(&file, SCHEMA_VERSION)
+    }
+
+    /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files. What cannot be read is
+    /// told apart, and keeps nothing else from being read. A run that is met twice counts once.
+    pub fn gather(paths: &[PathBuf]) -> (Self, Vec<ReadError>) {
+        let (mut runs, mut wrong): (Vec<RunRecord>, Vec<ReadError>) = Default::default();
+        for path in paths {
+            if path.is_file() {
+                match Self::read(path) {
+                    Ok(campaign) => runs.extend(campaign.runs),
+                    Err(error) => wrong.push(error),
+                }
+                continue;
+            }
+            match find_runs(path) {
+                Ok(folders) => {
+                    for folder in folders {
+                        match RunRecord::read(&folder) {
+                            Ok(run) => runs.push(run),
+                            Err(error) => wrong.push(error),
+                        }
+                    }
+                }
+                Err(error) => wrong.push(error),
+            }
+        }
+        let mut met = BTreeSet::new();
+        runs.retain(|run| met.insert(run.verdict.run_id.clone()));
+        runs.sort_by_key(|run| run.started_unix_ms);
+        (Self::of(runs), wrong)
+    }
+}
+
+/// The run folders at a path: itself, or those right below it, by name.
+pub fn find_runs(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
+    let is_run = |dir: &Path| dir.join(plan::FILE).is_file();
+    if is_run(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).map_err(|error| ReadError::unfit(path, error, NO_RUN))?;
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|dir| is_run(dir))
+        .collect();
+    folders.sort();
+    match folders.is_empty() {
+        true => Err(ReadError::unfit(path, "no run is in it", NO_RUN)),
+        false => Ok(folders),
+    }
+}
+
+impl RunRecord {
+    /// Reads a run's folder. A run without a verdict, whose harness was killed, is judged from what is there, and nothing is
+    /// written.
+    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+        let plan_file = folder.join(plan::FILE);
+        let _: Versioned = read_versioned(&plan_file, plan::SCHEMA_VERSION)?;
+        let plan = read_plan(folder).map_err(|error| ReadError::unfit(&plan_file, error, HALF_WRITTEN))?;
+        let events = read_events(folder).map_err(|error| ReadError::unfit(folder, error, HALF_WRITTEN))?;
+        let verdict_file = folder.join(verdict::FILE);
+        let verdict = match verdict_file.is_file() {
+            true => read_versioned(&verdict_file, verdict::SCHEMA_VERSION)?,
+            false => {
+                crate::check::judge_folder(folder).map_err(|error| ReadError::unfit(folder, error, HALF_WRITTEN))?
+            }
+        };
+        Ok(Self::of(folder, &plan, &events, verdict))
+    }
+
+    /// A run whose parts are at hand.
+    pub fn of(folder: &Path, plan: &Plan, events: &[Entry], mut verdict: Verdict) -> Self {
+        for assertion in &mut verdict.assertions {
+            if assertion.finding.verdict == Judgement::Pass {
+                assertion.finding.evidence.clear();
+            }
+        }
+        let mut record = Self {
+            folder: folder.to_owned(),
+            file: plan.experiment.path.clone(),
+            sha256: plan.experiment.sha256.clone(),
+            system: plan.system.name.clone(),
+            system_title: plan.system.title.clone(),
+            engine: String::new(),
+            nightmail: String::new(),
+            host: None,
+            started_unix_ms: events.first().map_or(0, |entry| entry.unix_ms),
+            took_ms: crate::report::took(events).as_millis() as u64,
+            is_twin: plan.is_twin,
+            targets: targets(plan),
+            verdict,
+        };
+        for entry in events {
+            if let Event::Started {
+                engine,
+                nightmail,
+                host,
+                ..
+            } = &entry.event
+            {
+                record.engine.clone_from(engine);
+                record.nightmail.clone_from(nightmail);
+                record.host.clone_from(host);
+            }
+        }
+        record
+    }
+}
+
+/// The Compose services that a plan's faults act on, or lie between.
+fn targets(plan: &Plan) -> BTreeSet<String> {
+    let targets = plan.faults.iter().flat_map(|fault| fault.fault.behaviour().targets());
+    let members = targets.flat_map(|target| match target {
+        Target::Replicas(replicas) => replicas,
+        Target::Role { members, .. } => members,
+    });
+    members.map(|replica| replica.service.clone()).collect()
+}
