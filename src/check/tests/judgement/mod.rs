@@ -9,6 +9,7 @@ use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
 
 mod doubts;
 mod ends;
+mod impact;
 mod saved;
 mod windows;
 
