@@ -10,6 +10,8 @@ set -e
 rm -f "$PGDATA/postmaster.pid" "$XDG_RUNTIME_DIR/pg_autoctl$PGDATA"/*.pid
 set -f
 if [ ! -e "$PGDATA/nightmail.managed" ]; then
+    # What a registration that failed has left would keep the next from beginning.
+    rm -rf "${XDG_DATA_HOME:-$HOME/.local/share}/pg_autoctl$PGDATA" "${XDG_CONFIG_HOME:-$HOME/.config}/pg_autoctl$PGDATA"
     for setting in $POSTGRES_SETTINGS; do
         printf "%s = '%s'\n" "${setting%%=*}" "${setting#*=}" >> "$PGDATA/postgresql.conf"
     done
