@@ -287,6 +287,25 @@ pub struct LoadSummary {
     pub lag_p99_us: u64,
     /// The generator's own lag at its worst.
     pub lag_max_us: u64,
+    /// How hard the machine was pressed meanwhile; absent if nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineSeconds>,
+}
+
+/// How hard the machine was pressed, second by second from the start of the load; the last one may be cut short.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineSeconds {
+    /// By how much a thread of the harness that sleeps and is due every 10 ms ran too late, at worst, in microseconds.
+    pub late_max_us: Vec<u64>,
+    /// Share of the time in which something on this machine could have run and waited for a processor, in percent, as the
+    /// kernel counts it (`some` of `/proc/pressure/cpu`). Where it does not: the share of looks at `/proc/stat`, one every
+    /// 50 ms, at which more could run than there are processors. Empty where neither is there.
+    pub waiting_percent: Vec<f64>,
+    /// Share of the processors' time that the hypervisor gave to others, in percent (`steal` of `/proc/stat`). Empty where
+    /// that is not there.
+    pub stolen_percent: Vec<f64>,
+    /// How many loads of other runs of the same command were under way, at most.
+    pub beside: Vec<u32>,
 }
 
 /// Where events go. Cheap to clone.

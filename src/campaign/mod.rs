@@ -3,10 +3,20 @@
 //! A campaign is read from run folders, or from the `campaign.json` that a gate left. Everything that speaks of more than one run
 //! (the page, the comparison with a baseline, the gate's table, the site) takes its runs from here.
 //!
+//! `record` is what a campaign is made of, `written` how it is kept in a file; `shard` splits a gate's experiments among
+//! machines, `merge` joins what these left, and `outcome` says what all of it came to.
+//!
 //! Architecture invariant: nothing here names tokio or bollard, and nothing here is rendered.
 
+pub mod merge;
+mod names;
+mod outcome;
 mod record;
+pub mod shard;
+mod written;
 
+pub use names::short as short_names;
+pub use outcome::{Counted, Decision, Outcome, Row};
 pub use record::{Campaign, ReadError, RunRecord, Shard, find_runs};
 
 /// File of a campaign within the folder of its runs.

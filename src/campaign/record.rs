@@ -143,7 +143,8 @@ impl Campaign {
             true => path.join(FILE),
             false => path.to_owned(),
         };
-        read_versioned(&file, SCHEMA_VERSION)
+        let campaign: Self = read_versioned(&file, SCHEMA_VERSION)?;
+        Ok(campaign.read_in(file.parent().unwrap_or(Path::new(""))))
     }
 
     /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files. What cannot be read is

@@ -27,6 +27,7 @@ mod journals;
 mod judge;
 pub mod ledger;
 pub mod limit;
+mod machine;
 pub mod never_answered;
 pub mod one_writer;
 pub mod probe;

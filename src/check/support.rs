@@ -1,6 +1,7 @@
 //! What the run supports a judgement of: assertions on rates, latency and recovery mean nothing without a steady state
 //! before the fault, a fault that is proven, and a load that came when it was meant to.
 
+use super::machine;
 use super::probe::{self, LAG_P99_MAX_US, Punctuality};
 use super::timeline::{FaultSeen, Timeline};
 use crate::history::Op;
@@ -13,12 +14,17 @@ pub(super) struct Support {
     run: Option<String>,
     receipts: Option<String>,
     generator: Option<String>,
+    /// Why a failure in time is none.
+    machine: Option<String>,
     punctuality: Punctuality,
+    waiting_percent: Option<f64>,
 }
 
 impl Support {
     pub(super) fn new(plan: &Plan, history: &History<'_>, timeline: &Timeline<'_>) -> Self {
         let punctuality = Punctuality::of(history.ops.iter());
+        let seen = timeline.summary.and_then(|summary| summary.machine.as_ref());
+        let gate_us = timeline.gate.map_or(0, |(at_us, ..)| at_us);
         Self {
             run: run_doubt(history, timeline),
             receipts: plan
@@ -27,19 +33,31 @@ impl Support {
                 .zip(&timeline.faults)
                 .find_map(|(fault, seen)| Some(format!("the fault `{}`: {}", fault.name, receipt_doubt(seen)?))),
             generator: generator_doubt(&punctuality, timeline),
+            machine: seen.and_then(|seen| machine::doubt(seen, gate_us)),
+            waiting_percent: seen.and_then(machine::waiting_percent),
             punctuality,
         }
     }
 
     /// For what is measured while faults act and afterwards, by the load.
     pub(super) fn of_load(&self, finding: Finding) -> Finding {
-        let reasons = [&self.run, &self.receipts, &self.generator];
-        lowered(finding, reasons.into_iter().flatten())
+        let machine = self.of_failure(&finding);
+        let reasons = [&self.run, &self.receipts, &self.generator].into_iter().flatten();
+        lowered(finding, reasons.chain(machine))
     }
 
     /// For what is measured after the load.
     pub(super) fn of_backlog(&self, finding: Finding) -> Finding {
-        lowered(finding, [&self.run, &self.receipts].into_iter().flatten())
+        let machine = self.of_failure(&finding);
+        lowered(
+            finding,
+            [&self.run, &self.receipts].into_iter().flatten().chain(machine),
+        )
+    }
+
+    /// What only speaks against failures: a pressed machine makes nothing quicker.
+    fn of_failure(&self, finding: &Finding) -> Option<&String> {
+        self.machine.as_ref().filter(|_| finding.verdict == Judgement::Fail)
     }
 
     /// The generator's own lag at p99, in milliseconds.
@@ -208,9 +226,12 @@ pub(super) fn generator(plan: &Plan, history: &History<'_>, support: &Support) -
         Some(_) => support.generator.clone(),
         None => Some("no operation was sent".to_owned()),
     };
+    let waiting = support.waiting_percent.map_or_else(String::new, |percent| {
+        format!("; on this machine something waited for a processor {percent:.0} % of the time")
+    });
     let kept = || {
         format!(
-            "its own lag was {:.1} ms at p99",
+            "its own lag was {:.1} ms at p99{waiting}",
             lag_us.unwrap_or_default() as f64 / 1e3
         )
     };

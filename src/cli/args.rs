@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
+use crate::duration::DurationMs;
 
 /// Chaos experiments against containerised systems, with verdicts that can be trusted.
 #[derive(Debug, Parser)]
@@ -33,6 +35,12 @@ pub enum Command {
     /// without the method
     #[command(after_help = exit::TABLE)]
     Prove(RunArgs),
+    /// Decide whether a change may pass: run experiments, each once, and give one table, one set of reports, one exit code
+    #[command(after_help = exit::TABLE)]
+    Gate(GateArgs),
+    /// Join what the shards of a gate left; fails if one is missing
+    #[command(after_help = exit::TABLE)]
+    Merge(MergeArgs),
     /// Judge a saved run again, offline
     Check {
         /// The run's folder
@@ -180,6 +188,122 @@ pub struct RunArgs {
     pub keep: bool,
 }
 
+/// Arguments of `gate`.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where run folders and the reports of all of them go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Run this part of the experiments only: I from 1, of N machines that are given the same
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<ShardChoice>,
+    /// How long experiments took, from an earlier campaign.json: shards then take equally long
+    #[arg(long, value_name = "FILE")]
+    pub durations: Option<PathBuf>,
+    /// So many experiments at the same time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
+    pub jobs: usize,
+    /// Begin no experiment that would not end within this time; those that were not reached leave the gate not proven
+    #[arg(long, value_name = "TIME")]
+    pub time_limit: Option<DurationMs>,
+    /// What is made of the runs.
+    #[command(flatten)]
+    pub reports: ReportArgs,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// What the shards left: their folders, or the campaign.json in each
+    #[arg(required = true, value_name = "SHARD")]
+    pub shards: Vec<PathBuf>,
+    /// Where the reports of all of them go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// How many shards there must be; as many as they say themselves unless given
+    #[arg(long, value_name = "N")]
+    pub expect: Option<u32>,
+    /// What is made of the runs.
+    #[command(flatten)]
+    pub reports: ReportArgs,
+}
+
+/// What `gate` and `merge` make of the runs.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// What an inconclusive run does
+    #[arg(long, value_enum, default_value_t)]
+    pub doubt: Doubt,
+    /// Compare with the runs of this campaign.json, such as those of the last release
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Weaknesses that are accepted until a date
+    #[arg(long, value_name = "FILE")]
+    pub accept: Option<PathBuf>,
+    /// Write junit.xml here as well
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write summary.md here as well
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Write the figures as OpenMetrics text
+    #[arg(long, value_name = "FILE")]
+    pub openmetrics: Option<PathBuf>,
+    /// Write the step summary and annotations of GitHub Actions; unless given, if GITHUB_ACTIONS is `true`
+    #[arg(long)]
+    pub github: bool,
+}
+
+/// What an inconclusive run does to a gate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Doubt {
+    /// It closes the gate, with exit code 3
+    #[default]
+    Block,
+    /// It is told and counts as passed
+    Warn,
+}
+
+/// Which shard of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardChoice {
+    /// From 1.
+    pub number: u32,
+    /// Of how many.
+    pub of: NonZero<u32>,
+}
+
+impl FromStr for ShardChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(number, of)| {
+            let (number, of) = (number.trim().parse().ok()?, of.trim().parse().ok()?);
+            Some(Self { number, of })
+        });
+        match parts {
+            Some(shard) if (1..=shard.of.get()).contains(&shard.number) => Ok(shard),
+            Some(Self { number, of }) => Err(format!(
+                "there is no shard {number} of {of}; shards are 1/{of} to {of}/{of}"
+            )),
+            None => Err(format!(
+                "`{text}` is not I/N; write for example `2/3` for the second of three"
+            )),
+        }
+    }
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    const MOST: usize = 64;
+    match text.parse() {
+        Ok(jobs @ 1..=MOST) => Ok(jobs),
+        _ => Err(format!("`{text}` is not a number from 1 to {MOST}")),
+    }
+}
+
 /// Arguments of `shell`.
 #[derive(Debug, Clone, Args)]
 pub struct ShellArgs {
@@ -224,6 +348,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_shard_is_one_of_those_that_there_are() {
+        let shard = |text: &str| text.parse::<ShardChoice>();
+        let second = shard("2/3").unwrap();
+        assert_eq!((second.number, second.of.get()), (2, 3));
+        assert_eq!(
+            shard("4/3").unwrap_err(),
+            "there is no shard 4 of 3; shards are 1/3 to 3/3"
+        );
+        for wrong in ["0/3", "3", "1/0", "a/b", "-1/2", ""] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(jobs("4"), Ok(4));
+        for wrong in ["0", "65", "two", ""] {
+            assert!(jobs(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -12,11 +12,14 @@ pub mod args;
 mod engine;
 pub mod exit;
 mod forward;
+mod gate;
 mod kept;
 mod link;
 mod machine;
+mod merge;
 mod offline;
 mod prove;
+mod reports;
 mod run;
 mod runner;
 
@@ -45,6 +48,8 @@ fn dispatch(command: Command) -> u8 {
         Command::Prove(args) => prove::prove(&args),
         Command::Validate(args) => offline::validate(&args),
         Command::Plan(args) => offline::plan(&args),
+        Command::Gate(args) => gate::gate(&args),
+        Command::Merge(args) => merge::merge(&args),
         Command::Check { run_dir } => offline::check(&run_dir),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {

@@ -1,6 +1,8 @@
-//! What `run` and `prove` share: plans from files, one engine, one run after another, the terminal fed with events.
+//! What `run`, `prove` and `gate` share: plans from files, one engine, runs on it, the terminal fed with events.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -12,9 +14,10 @@ use crate::event::{Entry, Events};
 use crate::experiment::{self, Overrides};
 use crate::kernel::Capabilities;
 use crate::plan::Plan;
-use crate::report::terminal::{Options, Terminal};
+use crate::report::terminal::{Options, Style, Terminal};
 use crate::run::folder::RunFolder;
 use crate::run::interrupt::Interrupt;
+use crate::run::machine::Loads;
 use crate::run::{self, RunOptions};
 use crate::system::engine::{Engine, Traits};
 use crate::verdict::Verdict;
@@ -35,13 +38,13 @@ pub fn make_runs<W>(
         Err(code) => return code,
     };
     block_on(async {
-        let runner = match Runner::new(args, chosen).await {
+        let runner = match Runner::new(&args.out, args.keep, chosen).await {
             Ok(runner) => runner,
             Err(code) => return code,
         };
         let mut done = Vec::new();
         for (wanted, plan) in of(plans) {
-            match runner.run(&plan).await {
+            match runner.run(&plan, &Shown::Alone).await {
                 Ok(one) => done.push((wanted, one)),
                 Err(code) => return code,
             }
@@ -59,6 +62,15 @@ pub fn make_runs<W>(
             }
         }
     })
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// It has the terminal to itself.
+    Alone,
+    /// Beside others: in plain lines, each of which begins with this.
+    Beside(String),
 }
 
 /// Loads every experiment that the arguments name. On an error each is printed and the exit code comes back.
@@ -101,16 +113,18 @@ pub fn without_control(plan: &Plan) -> Option<&'static str> {
     is_bare.then_some("no negative control, so nothing shows that it can fail")
 }
 
-/// Runs plans one after another on one engine.
-struct Runner {
-    engine: Box<dyn Engine>,
+/// Runs plans on one engine, one after another or at the same time.
+pub struct Runner {
+    engine: Arc<dyn Engine>,
     because: String,
     interrupt: Interrupt,
     out: PathBuf,
     keep: bool,
+    loads: Loads,
 }
 
 /// A run that was made and judged.
+#[derive(Debug)]
 pub struct Done {
     /// The verdict.
     pub verdict: Verdict,
@@ -120,7 +134,7 @@ pub struct Done {
 
 impl Runner {
     /// Connects to the engine and listens for signals. On an error it is printed and the exit code comes back.
-    async fn new(args: &RunArgs, chosen: Choice) -> Result<Self, u8> {
+    pub async fn new(out: &Path, keep: bool, chosen: Choice) -> Result<Self, u8> {
         let broken = |error: &dyn std::fmt::Display| {
             eprintln!("error: {error}");
             exit::BROKEN
@@ -129,21 +143,22 @@ impl Runner {
         let because = chosen.because.clone();
         let engine = chosen.engine().await.map_err(|error| broken(&error))?;
         Ok(Self {
-            engine,
+            engine: engine.into(),
             because,
             interrupt,
-            out: args.out.clone(),
-            keep: args.keep,
+            out: out.to_owned(),
+            keep,
+            loads: Loads::default(),
         })
     }
 
     /// The signal's exit code, if one has come.
-    fn interrupted(&self) -> Option<u8> {
+    pub fn interrupted(&self) -> Option<u8> {
         self.interrupt.seen().map(|signal| signal.exit_code())
     }
 
     /// Makes one run, shows it, and judges it.
-    async fn run(&self, plan: &Plan) -> Result<Done, u8> {
+    pub async fn run(&self, plan: &Plan, shown: &Shown) -> Result<Done, u8> {
         let made = RunFolder::create(&self.out, plan).and_then(|folder| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let events = Events::create(&folder.events(), Some(sender))?.redacting(plan.redactor());
@@ -156,10 +171,11 @@ impl Runner {
             );
             exit::BROKEN
         })?;
-        let screen = show(folder.plan().clone(), receiver);
+        let screen = show(folder.plan().clone(), receiver, shown.terminal());
         let options = RunOptions {
             keep: self.keep,
             engine_because: self.because.clone(),
+            loads: self.loads.clone(),
         };
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;
         drop(events);
@@ -171,10 +187,58 @@ impl Runner {
     }
 }
 
+impl Shown {
+    fn terminal(&self) -> Terminal {
+        let options = Options::detect();
+        match self {
+            Self::Alone => Terminal::new(options),
+            Self::Beside(prefix) => {
+                let plain = Options {
+                    live: false,
+                    progress: Style {
+                        width: None,
+                        ..options.progress
+                    },
+                    ..options
+                };
+                let log = Prefixed {
+                    prefix: prefix.clone(),
+                    line: Vec::new(),
+                    to: io::stderr(),
+                };
+                Terminal::with_writers(plain, Box::new(log), Box::new(io::stdout()))
+            }
+        }
+    }
+}
+
+/// Writes whole lines, each with something before it, so that those of several runs do not run into each other.
+struct Prefixed<W> {
+    prefix: String,
+    line: Vec<u8>,
+    to: W,
+}
+
+impl<W: Write> Write for Prefixed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let whole = [self.prefix.as_bytes(), &std::mem::take(&mut self.line)].concat();
+                self.to.write_all(&whole)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// A thread that shows events until their stream ends, and gives the terminal back.
-fn show(plan: Plan, mut events: mpsc::UnboundedReceiver<Entry>) -> JoinHandle<Terminal> {
+fn show(plan: Plan, mut events: mpsc::UnboundedReceiver<Entry>, mut terminal: Terminal) -> JoinHandle<Terminal> {
     std::thread::spawn(move || {
-        let mut terminal = Terminal::new(Options::detect());
         terminal.expect(&plan);
         while let Some(entry) = events.blocking_recv() {
             terminal.handle(&entry);
@@ -198,5 +262,23 @@ pub fn block_on(future: impl Future<Output = u8>) -> u8 {
             eprintln!("error: no runtime: {error}");
             exit::BROKEN
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_whole_with_its_prefix() {
+        let mut prefixed = Prefixed {
+            prefix: "one  ".to_owned(),
+            line: Vec::new(),
+            to: Vec::new(),
+        };
+        write!(prefixed, "a b").unwrap();
+        assert!(prefixed.to.is_empty(), "half a line waits");
+        writeln!(prefixed, " c\nd").unwrap();
+        assert_eq!(String::from_utf8(prefixed.to).unwrap(), "one  a b c\none  d\n");
     }
 }

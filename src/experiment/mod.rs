@@ -23,6 +23,7 @@ use crate::yaml::place::Place;
 mod configuration;
 mod discover;
 mod locate;
+mod positions;
 mod resolve;
 mod schema;
 pub mod spec;
@@ -33,6 +34,7 @@ mod tests;
 
 use configuration::Substituted;
 pub use discover::discover;
+pub use positions::Positions;
 pub use schema::{schema, system_schema};
 pub use system::SystemUnderTest;
 

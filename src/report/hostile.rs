@@ -147,12 +147,14 @@ fn the_page_shows_it_as_text() {
 #[test]
 fn junit_stays_well_formed() {
     let verdict = poisoned_verdict(&sample::failed());
+    let dir = run_dir();
     let suite = junit::Suite {
-        verdict: &verdict,
-        run_dir: &run_dir(),
-        took: Duration::from_secs(1),
+        file: Path::new(HOSTILE),
+        properties: vec![("experiment-sha256", HOSTILE.to_owned())],
+        attachment: Some(HOSTILE.to_owned()),
+        ..junit::Suite::of_run(&verdict, &dir, Duration::from_secs(1))
     };
-    let xml = junit::render(&[suite]);
+    let xml = junit::render(&[suite], &[]);
     assert_harmless(&xml);
     assert!(!xml.contains("]]>") && !xml.contains("<script"));
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();

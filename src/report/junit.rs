@@ -1,34 +1,117 @@
-//! `junit.xml`: for the test view of a pipeline. A suite per experiment, a case per assertion; what failed is a failure,
-//! what is in doubt is an error.
+//! `junit.xml`: for the test view of a pipeline. A suite per run, a case per assertion; what failed is a failure, what is in
+//! doubt is an error.
+//!
+//! Read for it: GitLab (`lib/gitlab/ci/parsers/test/junit.rb`: a report of 30 MB at most, `[[ATTACHMENT|path]]` in the
+//! system-out of a case that failed, a path from the root of the project), Jenkins (the plug-ins junit and junit-attachments:
+//! the same mark, on a line of its own), and actions for GitHub, which tell cases apart by suite, class and name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::text::{clean, clean_lines};
+use super::text::{clean, clean_lines, shorten};
 use super::words;
 use crate::verdict::{Assertion, Judgement, Status, Verdict};
 
 /// File of the report within a run's folder.
 pub const FILE: &str = "junit.xml";
 
+/// Readers refuse what is greater, in bytes: GitLab's 30 MB.
+pub const BYTES_MAX: usize = 30_000_000;
+
+/// Longest output of a case, in characters, tried one after the other until the report is not too great.
+const OUTPUT_CHARS: [usize; 4] = [16_000, 2_000, 200, 0];
+/// Longest name of a suite or a case, in characters.
+const NAME_CHARS: usize = 250;
+/// Longest message of a case, in characters: what a reader shows in one line.
+const MESSAGE_CHARS: usize = 1_000;
+
 /// A run, as a test suite.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Suite<'a> {
+    /// What it is called; made unique among the suites of a report.
+    pub name: String,
     /// What it came to.
     pub verdict: &'a Verdict,
     /// Its folder.
     pub run_dir: &'a Path,
     /// How long it took.
     pub took: Duration,
+    /// The experiment's file; empty if it is not known.
+    pub file: &'a Path,
+    /// What else identifies the run, by name, such as the digest of the experiment's file.
+    pub properties: Vec<(&'static str, String)>,
+    /// What a reader is to open for a case that did not pass: a path from where the pipeline runs.
+    pub attachment: Option<String>,
 }
 
-/// Renders one report of all runs.
-pub fn render(suites: &[Suite<'_>]) -> String {
+/// An experiment that was not run.
+#[derive(Debug, Clone)]
+pub struct Unreached<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its file.
+    pub file: &'a Path,
+}
+
+impl<'a> Suite<'a> {
+    /// A run by itself.
+    pub fn of_run(verdict: &'a Verdict, run_dir: &'a Path, took: Duration) -> Self {
+        Self {
+            name: verdict.experiment.clone(),
+            verdict,
+            run_dir,
+            took,
+            file: Path::new(""),
+            properties: Vec::new(),
+            attachment: None,
+        }
+    }
+}
+
+/// Renders one report of all runs, and of what was not run: its absence must not be read as a pass.
+pub fn render(suites: &[Suite<'_>], unreached: &[Unreached<'_>]) -> String {
+    render_within(BYTES_MAX, suites, unreached)
+}
+
+fn render_within(bytes_max: usize, suites: &[Suite<'_>], unreached: &[Unreached<'_>]) -> String {
+    let mut rendered = String::new();
+    for output_chars in OUTPUT_CHARS {
+        rendered = whole(suites, unreached, output_chars, true);
+        if rendered.len() <= bytes_max {
+            return rendered;
+        }
+    }
+    // Names alone are too much: what passed is left out, and counted.
+    let shorter = whole(suites, unreached, 0, false);
+    if shorter.len() < rendered.len() {
+        rendered = shorter;
+    }
+    match rendered.len() <= bytes_max {
+        true => rendered,
+        false => unwritable("there are so many runs that no reader would take the report"),
+    }
+}
+
+fn whole(suites: &[Suite<'_>], unreached: &[Unreached<'_>], output_chars: usize, passed_too: bool) -> String {
     let mut report = Report::new("nightmail");
     report.set_time(suites.iter().map(|suite| suite.took).sum());
-    report.add_test_suites(suites.iter().map(suite));
+    let mut names = Names::default();
+    for suite in suites {
+        let name = names.unique(&suite.name);
+        let renderer = Renderer {
+            suite,
+            name,
+            output_chars,
+            passed_too,
+        };
+        report.add_test_suite(renderer.render());
+    }
+    for unreached in unreached {
+        report.add_test_suite(of_unreached(names.unique(unreached.name), unreached));
+    }
     report
         .to_string()
         .unwrap_or_else(|error| unwritable(&error.to_string()))
@@ -44,80 +127,264 @@ fn unwritable(reason: &str) -> String {
     )
 }
 
-fn suite(suite: &Suite<'_>) -> TestSuite {
-    let verdict = suite.verdict;
-    let name = clean(&verdict.experiment);
+/// Names that were given already.
+#[derive(Default)]
+struct Names(BTreeMap<String, usize>);
+
+impl Names {
+    /// The name, with a number behind it if it was given before: readers take two cases of one name for one.
+    fn unique(&mut self, name: &str) -> String {
+        let name = shorten(&clean(name), NAME_CHARS);
+        let mut candidate = name.clone();
+        while self.0.contains_key(&candidate) {
+            let count = self.0.entry(name.clone()).or_insert(1);
+            *count += 1;
+            candidate = format!("{name} ({count})");
+        }
+        self.0.insert(candidate.clone(), 1);
+        candidate
+    }
+}
+
+struct Renderer<'s, 'a> {
+    suite: &'s Suite<'a>,
+    name: String,
+    output_chars: usize,
+    passed_too: bool,
+}
+
+impl Renderer<'_, '_> {
+    fn render(&self) -> TestSuite {
+        let verdict = self.suite.verdict;
+        let mut rendered = TestSuite::new(self.name.clone());
+        rendered.set_time(self.suite.took);
+        let is_shown = |assertion: &&Assertion| self.passed_too || assertion.finding.verdict != Judgement::Pass;
+        let left_out = verdict
+            .assertions
+            .iter()
+            .filter(|assertion| !is_shown(assertion))
+            .count();
+        rendered.add_properties(self.properties(left_out));
+        let mut names = Names::default();
+        let shown = verdict.assertions.iter().filter(is_shown);
+        rendered.add_test_cases(shown.map(|assertion| self.case(&mut names, assertion)));
+        rendered.add_test_cases(self.run_case());
+        rendered
+    }
+
+    fn properties(&self, left_out: usize) -> Vec<Property> {
+        let (suite, verdict) = (self.suite, self.suite.verdict);
+        let own = [
+            ("title", clean(&verdict.title)),
+            ("verdict", words::outcome(verdict).to_owned()),
+            ("seed", verdict.seed.to_string()),
+            ("exit-code", verdict.exit_code.to_string()),
+            ("run-id", clean(&verdict.run_id)),
+            ("run-dir", clean(&suite.run_dir.display().to_string())),
+            ("run-again", clean(&verdict.again)),
+            ("defects", clean(&verdict.defects.join(", "))),
+            ("file", clean(&suite.file.display().to_string())),
+        ];
+        let left_out = match left_out {
+            0 => String::new(),
+            count => format!("{count} cases, to keep the report small"),
+        };
+        let further = suite.properties.iter().map(|(name, value)| (*name, clean(value)));
+        let all = own
+            .into_iter()
+            .chain(further)
+            .chain([("passed-and-left-out", left_out)]);
+        let told = all.filter(|(_, value)| !value.is_empty());
+        told.map(|(name, value)| Property::new(name, value)).collect()
+    }
+
+    fn case(&self, names: &mut Names, assertion: &Assertion) -> TestCase {
+        let finding = &assertion.finding;
+        let kind = words::kind(assertion.kind);
+        let mut status = match finding.verdict {
+            Judgement::Pass => TestCaseStatus::success(),
+            Judgement::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            Judgement::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
+        };
+        let detail = clean(&finding.detail);
+        let did_pass = finding.verdict == Judgement::Pass;
+        if !did_pass {
+            let evidence: Vec<String> = finding.evidence.iter().map(|line| clean(line)).collect();
+            status.set_message(shorten(&detail, MESSAGE_CHARS));
+            status.set_type(kind);
+            let description = [std::slice::from_ref(&detail), evidence.as_slice()].concat().join("\n");
+            status.set_description(self.output(&description));
+        }
+        // The same name may be judged at the gate and again after recovery: a case is told apart by its kind.
+        let name = names.unique(&format!("{kind}: {}", clean(&assertion.name)));
+        let mut case = self.in_suite(TestCase::new(name, status), did_pass);
+        if did_pass && self.output_chars > 0 {
+            case.set_system_out(self.output(&detail));
+        }
+        case
+    }
+
+    /// A case for the run itself, where no assertion tells what is wrong with it: an aborted run must not look like a suite
+    /// in which everything passed.
+    fn run_case(&self) -> Option<TestCase> {
+        let verdict = self.suite.verdict;
+        let said = verdict.assertions.iter().any(|a| a.finding.verdict == verdict.verdict);
+        let is_complete = verdict.status == Status::Completed && verdict.leftovers.is_empty();
+        if is_complete && said {
+            return None;
+        }
+        let kind = match (is_complete, verdict.verdict) {
+            (true, Judgement::Pass) => return None,
+            (true, Judgement::Fail) => NonSuccessKind::Failure,
+            _ => NonSuccessKind::Error,
+        };
+        let mut status = TestCaseStatus::non_success(kind);
+        let mut description = clean_lines(verdict.problem.as_deref().unwrap_or_default());
+        description.extend(
+            verdict
+                .leftovers
+                .iter()
+                .map(|leftover| format!("left behind: {}", clean(leftover))),
+        );
+        let message = match verdict.leftovers.is_empty() {
+            true => words::answer(verdict),
+            false => format!("{} Something was left behind.", words::answer(verdict)),
+        };
+        status.set_message(shorten(&message, MESSAGE_CHARS));
+        status.set_type(words::outcome(verdict));
+        status.set_description(self.output(&description.join("\n")));
+        let case = TestCase::new("run: to its end, nothing left behind", status);
+        Some(self.in_suite(case, false))
+    }
+
+    fn in_suite(&self, mut case: TestCase, did_pass: bool) -> TestCase {
+        case.set_classname(self.name.clone());
+        set_file(&mut case, self.suite.file);
+        if let Some(attachment) = self.suite.attachment.as_ref().filter(|_| !did_pass) {
+            case.set_system_out(format!("[[ATTACHMENT|{}]]", clean(attachment)));
+        }
+        case
+    }
+
+    /// Output as far as there is room for it.
+    fn output(&self, text: &str) -> String {
+        shorten(text, self.output_chars)
+    }
+}
+
+fn set_file(case: &mut TestCase, file: &Path) {
+    if !file.as_os_str().is_empty() {
+        case.extra
+            .insert("file".into(), clean(&file.display().to_string()).into());
+    }
+}
+
+fn of_unreached(name: String, unreached: &Unreached<'_>) -> TestSuite {
     let mut rendered = TestSuite::new(name.clone());
-    rendered.set_time(suite.took);
-    let properties = [
-        ("title", clean(&verdict.title)),
-        ("verdict", words::outcome(verdict).to_owned()),
-        ("seed", verdict.seed.to_string()),
-        ("exit-code", verdict.exit_code.to_string()),
-        ("run-id", clean(&verdict.run_id)),
-        ("run-dir", clean(&suite.run_dir.display().to_string())),
-        ("run-again", clean(&verdict.again)),
-        ("defects", clean(&verdict.defects.join(", "))),
-    ];
-    let told = properties.into_iter().filter(|(_, value)| !value.is_empty());
-    rendered.add_properties(told.map(|(name, value)| Property::new(name, value)));
-    rendered.add_test_cases(verdict.assertions.iter().map(|assertion| case(&name, assertion)));
-    rendered.add_test_cases(run_case(&name, verdict));
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message("It was not run: the gate ended before.");
+    status.set_type(words::NOT_REACHED);
+    let mut case = TestCase::new("run: begun", status);
+    case.set_classname(name);
+    set_file(&mut case, unreached.file);
+    rendered.add_test_case(case);
     rendered
 }
 
-fn case(suite: &str, assertion: &Assertion) -> TestCase {
-    let finding = &assertion.finding;
-    let kind = words::kind(assertion.kind);
-    let mut status = match finding.verdict {
-        Judgement::Pass => TestCaseStatus::success(),
-        Judgement::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Judgement::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
-    };
-    let detail = clean(&finding.detail);
-    let evidence: Vec<String> = finding.evidence.iter().map(|line| clean(line)).collect();
-    if finding.verdict != Judgement::Pass {
-        status.set_message(detail.clone());
-        status.set_type(kind);
-        status.set_description([std::slice::from_ref(&detail), evidence.as_slice()].concat().join("\n"));
-    }
-    // The same name may be judged at the gate and again after recovery: a case is told apart by its kind.
-    let mut case = TestCase::new(format!("{kind}: {}", clean(&assertion.name)), status);
-    case.set_classname(suite);
-    if finding.verdict == Judgement::Pass {
-        case.set_system_out(detail);
-    }
-    case
-}
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
 
-/// A case for the run itself, where no assertion tells what is wrong with it: an aborted run must not look like a suite
-/// in which everything passed.
-fn run_case(suite: &str, verdict: &Verdict) -> Option<TestCase> {
-    let said = verdict.assertions.iter().any(|a| a.finding.verdict == verdict.verdict);
-    let is_complete = verdict.status == Status::Completed && verdict.leftovers.is_empty();
-    if is_complete && said {
-        return None;
+    fn parsed(xml: &str) -> Report {
+        Report::deserialize_from_str(xml).unwrap()
     }
-    let kind = match (is_complete, verdict.verdict) {
-        (true, Judgement::Pass) => return None,
-        (true, Judgement::Fail) => NonSuccessKind::Failure,
-        _ => NonSuccessKind::Error,
-    };
-    let mut status = TestCaseStatus::non_success(kind);
-    let mut description = clean_lines(verdict.problem.as_deref().unwrap_or_default());
-    description.extend(
-        verdict
-            .leftovers
-            .iter()
-            .map(|leftover| format!("left behind: {}", clean(leftover))),
-    );
-    status.set_message(match verdict.leftovers.is_empty() {
-        true => words::answer(verdict),
-        false => format!("{} Something was left behind.", words::answer(verdict)),
-    });
-    status.set_type(words::outcome(verdict));
-    status.set_description(description.join("\n"));
-    let mut case = TestCase::new("run: to its end, nothing left behind", status);
-    case.set_classname(suite);
-    Some(case)
+
+    #[test]
+    fn names_are_unique_and_what_did_not_pass_has_its_page() {
+        let mut failed = sample::failed();
+        let again = failed.assertions.clone();
+        failed.assertions.extend(again);
+        let suite = || Suite {
+            file: Path::new("experiments/postage/answers-lost.yaml"),
+            properties: vec![("experiment-sha256", "abc".to_owned())],
+            attachment: Some("runs/one/report.html".to_owned()),
+            ..Suite::of_run(&failed, Path::new("runs/one"), Duration::ZERO)
+        };
+        let unreached = Unreached {
+            name: "answers-lost",
+            file: Path::new("experiments/counter/answers-lost.yaml"),
+        };
+        let report = parsed(&render(&[suite(), suite()], &[unreached]));
+        let suites: Vec<&str> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+        assert_eq!(suites, ["answers-lost", "answers-lost (2)", "answers-lost (3)"]);
+        for suite in &report.test_suites[..2] {
+            let mut names: Vec<&str> = suite.test_cases.iter().map(|case| case.name.as_str()).collect();
+            let cases = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), cases);
+            assert!(suite.properties.iter().any(|property| property.name.as_str() == "seed"));
+            assert!(suite.properties.iter().any(|property| property.value.as_str() == "abc"));
+            for case in &suite.test_cases {
+                assert_eq!(
+                    case.classname.as_ref().map(|name| name.as_str()),
+                    Some(suite.name.as_str())
+                );
+                let file = case.extra.get("file").map(|file| file.as_str());
+                assert_eq!(file, Some("experiments/postage/answers-lost.yaml"));
+                let out = case.system_out.as_ref().map_or("", |out| out.as_str());
+                let did_pass = matches!(case.status, TestCaseStatus::Success { .. });
+                assert_eq!(out == "[[ATTACHMENT|runs/one/report.html]]", !did_pass, "{out}");
+            }
+        }
+        assert_eq!((report.test_suites[2].errors, report.test_suites[2].tests), (1, 1));
+    }
+
+    #[test]
+    fn output_is_cut_and_no_report_is_too_great_for_its_readers() {
+        let mut verdict = sample::failed();
+        let long = "&<>\"'".repeat(400);
+        for assertion in &mut verdict.assertions {
+            assertion.finding.detail.clone_from(&long);
+            assertion.finding.evidence = vec![long.clone(); 20];
+        }
+        let suite = Suite::of_run(&verdict, Path::new("runs/one"), Duration::ZERO);
+        let one = render(std::slice::from_ref(&suite), &[]);
+        let failed = parsed(&one).test_suites.remove(0).test_cases.remove(9);
+        let TestCaseStatus::NonSuccess {
+            message, description, ..
+        } = failed.status
+        else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(message.unwrap().as_str().chars().count(), MESSAGE_CHARS);
+        assert_eq!(description.unwrap().as_str().chars().count(), OUTPUT_CHARS[0]);
+
+        let many = vec![suite; 1_500];
+        let xml = render(&many, &[]);
+        assert!(xml.len() <= BYTES_MAX, "{}", xml.len());
+        let report = parsed(&xml);
+        assert_eq!(
+            (report.failures, report.tests),
+            (1_500, 1_500 * 13),
+            "every case is there"
+        );
+    }
+
+    #[test]
+    fn where_names_alone_are_too_much_only_what_passed_is_left_out() {
+        let mut verdict = sample::failed();
+        let mut passed = verdict.assertions[0].clone();
+        passed.name = "x".repeat(200);
+        verdict.assertions.extend(vec![passed; 100]);
+        let many = vec![Suite::of_run(&verdict, Path::new("runs/one"), Duration::ZERO); 20];
+        let xml = render_within(200_000, &many, &[]);
+        assert!(xml.len() <= 200_000, "{}", xml.len());
+        let report = parsed(&xml);
+        assert_eq!((report.failures, report.errors), (20, 20));
+        assert!(xml.contains("cases, to keep the report small"));
+        let nothing = render_within(1_000, &many, &[]);
+        assert_eq!(parsed(&nothing).errors, 1, "no report is no pass");
+    }
 }

@@ -16,6 +16,8 @@ use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{self, Verdict};
 
+pub mod gate;
+pub mod github;
 pub mod html;
 pub mod junit;
 pub mod summary;
@@ -49,12 +51,12 @@ pub fn write_all(
 ) -> io::Result<()> {
     write_verdict(run_dir, verdict)?;
     let suite = junit::Suite {
-        verdict,
-        run_dir,
-        took: took(events),
+        file: &plan.experiment.path,
+        properties: vec![("experiment-sha256", plan.experiment.sha256.clone())],
+        ..junit::Suite::of_run(verdict, run_dir, took(events))
     };
     let written = [
-        replace(run_dir, junit::FILE, junit::render(&[suite]).as_bytes()),
+        replace(run_dir, junit::FILE, junit::render(&[suite], &[]).as_bytes()),
         replace(run_dir, summary::FILE, summary::render(plan, verdict).as_bytes()),
         replace(
             run_dir,
@@ -80,7 +82,7 @@ pub fn took(events: &[Entry]) -> Duration {
 }
 
 /// Writes a file under another name and renames it, so that whoever reads it reads the whole of it.
-fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = dir.join(format!(".{name}.unfinished"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;

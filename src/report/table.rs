@@ -89,21 +89,14 @@ pub fn runs(rows: &[(&Verdict, &Path)], style: &Style) -> String {
         "by",
     ]);
     for (verdict, run_dir) in rows {
-        let recovery = &verdict.recovery;
-        let time = |ms: Option<f64>| match (ms, recovery.censored) {
-            (Some(ms), true) => format!("> {}", duration(ms)),
-            (Some(ms), false) => duration(ms),
-            (None, true) => "not over".to_owned(),
-            (None, false) => "-".to_owned(),
-        };
         table.row(
             [
                 words::glyph(verdict.verdict, style.unicode).to_owned(),
                 clean(&verdict.experiment),
                 words::outcome(verdict).to_owned(),
                 verdict.exit_code.to_string(),
-                time(recovery.disruption_ms),
-                time(recovery.recovery_time_ms),
+                time(verdict, verdict.recovery.disruption_ms),
+                time(verdict, verdict.recovery.recovery_time_ms),
                 clean(&run_dir.display().to_string()),
                 by(verdict),
             ]
@@ -111,6 +104,16 @@ pub fn runs(rows: &[(&Verdict, &Path)], style: &Style) -> String {
         );
     }
     table.render(style)
+}
+
+/// A time of recovery, which may not have been over.
+pub(super) fn time(verdict: &Verdict, ms: Option<f64>) -> String {
+    match (ms, verdict.recovery.censored) {
+        (Some(ms), true) => format!("> {}", duration(ms)),
+        (Some(ms), false) => duration(ms),
+        (None, true) => "not over".to_owned(),
+        (None, false) => "-".to_owned(),
+    }
 }
 
 fn mark(good: bool, style: &Style) -> &'static str {
@@ -135,7 +138,7 @@ fn expected(expected: &Expected) -> String {
 }
 
 /// The assertions that decided, or why none did.
-fn by(verdict: &Verdict) -> String {
+pub(super) fn by(verdict: &Verdict) -> String {
     let mut names: Vec<String> = Vec::new();
     for assertion in &verdict.assertions {
         let name = clean(&assertion.name);
@@ -157,24 +160,24 @@ fn by(verdict: &Verdict) -> String {
 }
 
 /// Columns as wide as their content; on a terminal the last one gives way.
-struct Table {
+pub(super) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&'static str]) -> Self {
+    pub fn new(head: &[&'static str]) -> Self {
         Self {
             head: head.to_vec(),
             rows: Vec::new(),
         }
     }
 
-    fn row(&mut self, cells: Vec<String>) {
+    pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
-    fn render(&self, style: &Style) -> String {
+    pub fn render(&self, style: &Style) -> String {
         const GAP: &str = "  ";
         let head: Vec<String> = self.head.iter().map(|&cell| cell.to_owned()).collect();
         let all: Vec<&Vec<String>> = [&head].into_iter().chain(&self.rows).collect();

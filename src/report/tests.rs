@@ -109,12 +109,8 @@ fn colour_is_the_only_difference_that_colour_makes() {
 #[test]
 fn junit_has_a_suite_a_run_and_a_case_an_assertion() {
     let (failed, aborted) = (sample::failed(), sample::aborted());
-    let suite = |verdict| junit::Suite {
-        verdict,
-        run_dir: run_dir(),
-        took: took(&sample::events()),
-    };
-    let xml = junit::render(&[suite(&failed), suite(&aborted)]);
+    let suite = |verdict| junit::Suite::of_run(verdict, run_dir(), took(&sample::events()));
+    let xml = junit::render(&[suite(&failed), suite(&aborted)], &[]);
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
     assert_eq!((report.tests, report.failures, report.errors), (14, 1, 2));
     assert_eq!(report.time, Some(Duration::from_millis(2 * 36_700)));
@@ -136,12 +132,8 @@ fn in_junit_no_run_passes_that_did_not() {
         sample::inconclusive(),
         sample::aborted(),
     ] {
-        let suite = junit::Suite {
-            verdict: &verdict,
-            run_dir: run_dir(),
-            took: Duration::ZERO,
-        };
-        let report = quick_junit::Report::deserialize_from_str(&junit::render(&[suite])).unwrap();
+        let suite = junit::Suite::of_run(&verdict, run_dir(), Duration::ZERO);
+        let report = quick_junit::Report::deserialize_from_str(&junit::render(&[suite], &[])).unwrap();
         assert!(report.failures + report.errors > 0, "{verdict:?}");
     }
 }

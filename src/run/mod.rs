@@ -1,7 +1,8 @@
 //! A run: from a plan to a history on disk, and whatever happens, everything undone.
 //!
 //! This file is the story; `stages` tells it in order. `folder` knows the files of a run, `method` drives the faults,
-//! `interrupt` turns signals into something that every wait can be raced against.
+//! `interrupt` turns signals into something that every wait can be raced against, `machine` watches how hard the machine is
+//! pressed meanwhile.
 //!
 //! Architecture invariant: nothing here judges. The gate is the one number looked at while a run lasts, and it is read
 //! from the saved history by the code that judges saved runs.
@@ -29,10 +30,12 @@ use crate::workload::{self, Load, LoadRequest};
 
 pub mod folder;
 pub mod interrupt;
+pub mod machine;
 mod method;
 
 use folder::RunFolder;
 use interrupt::{Interrupt, Interrupted};
+use machine::{Loads, Watch};
 
 /// How a run is to be made, beyond its plan.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +44,8 @@ pub struct RunOptions {
     pub keep: bool,
     /// Why it is this engine, in a few words; empty if there was no choice.
     pub engine_because: String,
+    /// Shared by runs at the same time.
+    pub loads: Loads,
 }
 
 /// Why a run ended before its end.
@@ -78,6 +83,7 @@ pub async fn run(
         folder,
         events,
         interrupt,
+        loads: &options.loads,
         system: None,
     };
     let _ = events.emit(Event::Started {
@@ -115,6 +121,7 @@ struct Scene<'a> {
     folder: &'a RunFolder,
     events: &'a Events,
     interrupt: &'a Interrupt,
+    loads: &'a Loads,
     system: Option<Arc<dyn RunningSystem>>,
 }
 
@@ -136,6 +143,7 @@ async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
     let epoch = Instant::now();
     scene.events.set_epoch(epoch);
     let load = start_load(scene, &addresses, epoch, &recorder)?;
+    let watch = Watch::start(scene.loads).map_err(broken)?;
     let run_id = scene.folder.run_id();
     let heartbeats = Heartbeats::start(definition, &addresses, run_id, epoch, &recorder).map_err(broken)?;
     let driven = drive(scene, &load, &recorder, &system).await;
@@ -148,7 +156,8 @@ async fn stages(scene: &mut Scene<'_>) -> Result<(), Stop> {
         }
     };
     let (finished, ()) = tokio::join!(load.finish(grace), stop_heartbeats);
-    let summary = finished.map_err(broken)?;
+    let mut summary = finished.map_err(broken)?;
+    summary.machine = Some(watch.end());
     scene.events.emit(Event::LoadEnded(summary)).map_err(broken)?;
     driven?;
     scene.phase(Phase::Drain, None)?;

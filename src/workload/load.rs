@@ -58,12 +58,13 @@ pub struct Load {
     arrivals: Thread,
     stage: watch::Sender<Stage>,
     ended: watch::Receiver<bool>,
+    _connections: limits::Allowed,
 }
 
 impl Load {
     /// Compiles the definition and starts the load and the gauges.
     pub fn start(request: &LoadRequest<'_>) -> Result<Self, WorkloadError> {
-        limits::allow_connections(request.workload.in_flight_max)?;
+        let connections = limits::allow_connections(request.workload.in_flight_max)?;
         let client = Client::new(request.addresses);
         let (operations, draws) = compile(request, &client)?;
         let gauges = gauge::compile(request.system)?;
@@ -111,6 +112,7 @@ impl Load {
             arrivals: arrivals.thread().clone(),
             stage,
             ended,
+            _connections: connections,
         })
     }
 

@@ -114,6 +114,7 @@ impl Tally {
             dropped: self.dropped,
             lag_p99_us: self.lag.value_at_quantile(0.99),
             lag_max_us: self.lag.max(),
+            machine: None,
         }
     }
 }

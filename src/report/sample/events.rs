@@ -141,6 +141,7 @@ pub(in crate::report) fn events() -> Vec<Entry> {
                 dropped: 47,
                 lag_p99_us: 300,
                 lag_max_us: 1_900,
+                machine: None,
             }),
         ),
         (32_001, phase(Phase::Drain, Some(10_000))),

@@ -55,7 +55,7 @@ fn probe(name: &str, measure: Measure, compare: Compare, value: f64) -> Probe {
 }
 
 /// The plan of the run.
-pub(in crate::report) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let operation = "buy-postage".to_owned();
     let replica = |service: &str, index| ReplicaId {
         service: service.to_owned(),

@@ -64,8 +64,8 @@ pub struct Docker {
     client: Client,
     /// nightmail itself: it is put into the agent's image, and runs as the reaper.
     executable: PathBuf,
-    /// What has been prepared, by Compose file.
-    prepared: Mutex<HashMap<PathBuf, Arc<images::Prepared>>>,
+    /// What has been prepared, by Compose file and the names of other images: runs at the same time may want others.
+    prepared: Mutex<HashMap<(PathBuf, Vec<String>), Arc<images::Prepared>>>,
     /// The ground of runs that have been prepared and are not up yet, by run. Laid by tasks of their own, which nobody can
     /// drop in the middle.
     grounds: Mutex<HashMap<String, JoinHandle<Result<Ground, EngineError>>>>,
@@ -98,29 +98,28 @@ impl Docker {
 
     /// What `up` needs of images; prepared once for each Compose file.
     async fn prepared(&self, request: &SystemRequest, events: &Events) -> Result<Arc<images::Prepared>, EngineError> {
-        let path = compose_path(request);
-        let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
+        let wanted = (compose_path(request), request.images.clone());
+        let known = self.prepared.lock().expect("no holder panics").get(&wanted).cloned();
         match known {
             Some(prepared) => Ok(prepared),
             None => {
-                let compose = images::read(&path, events)?;
-                self.make(path.clone(), compose, &request.images, events).await
+                let compose = images::read(&wanted.0, events)?;
+                self.make(wanted, compose, events).await
             }
         }
     }
 
-    /// Prepares the images of the Compose file at that path, and others.
+    /// Prepares the images of the Compose file at that path, which has been read, and others of these names.
     async fn make(
         &self,
-        path: PathBuf,
+        wanted: (PathBuf, Vec<String>),
         compose: ComposeFile,
-        others: &[String],
         events: &Events,
     ) -> Result<Arc<images::Prepared>, EngineError> {
-        let prepared = images::prepare(&self.client, &self.executable, compose, others, events).await?;
+        let prepared = images::prepare(&self.client, &self.executable, compose, &wanted.1, events).await?;
         let prepared = Arc::new(prepared);
         let mut known = self.prepared.lock().expect("no holder panics");
-        known.insert(path, prepared.clone());
+        known.insert(wanted, prepared.clone());
         Ok(prepared)
     }
 }
@@ -184,7 +183,7 @@ impl Engine for Docker {
             .lock()
             .expect("no holder panics")
             .insert(request.run_id.clone(), ground);
-        let prepared = self.make(path, compose, &request.images, events).await;
+        let prepared = self.make((path, request.images.clone()), compose, events).await;
         if prepared.is_err() {
             self.clean(&request.run_id).await;
         }

@@ -66,8 +66,8 @@ pub struct Local {
     stage_dir: PathBuf,
     porter: Porter,
     launcher: Launcher,
-    /// What has been prepared, by Compose file.
-    prepared: Mutex<HashMap<PathBuf, Images>>,
+    /// What has been prepared, by Compose file and the names of other images: runs at the same time may want others.
+    prepared: Mutex<HashMap<(PathBuf, Vec<String>), Images>>,
     /// The ground of every run that is up or on its way.
     grounds: Mutex<HashMap<String, Arc<Ground>>>,
     outside: stage::Outside,
@@ -108,10 +108,11 @@ impl Local {
         ground.network.make().await?;
         let path = compose_path(request);
         let compose = compose::load(&path).map_err(|error| EngineError::Compose(error.to_string()))?;
-        let known = self.prepared.lock().expect("no holder panics").get(&path).cloned();
+        let wanted = (path, request.images.clone());
+        let known = self.prepared.lock().expect("no holder panics").get(&wanted).cloned();
         let images = match known {
             Some(images) => images,
-            None => self.make(path, &request.images, events).await?,
+            None => self.make(wanted, events).await?,
         };
         let members = start::members(&compose, request, |index| ground.network.address(index))?;
         let names = members.iter().map(|member| (member.address, member.names()));
@@ -141,10 +142,11 @@ impl Local {
         }))
     }
 
-    async fn make(&self, path: PathBuf, others: &[String], events: &Events) -> Result<Images, EngineError> {
-        let images = self.porter.prepare(path.clone(), others, events).await?;
+    /// Has the images of a Compose file made, and others of these names.
+    async fn make(&self, wanted: (PathBuf, Vec<String>), events: &Events) -> Result<Images, EngineError> {
+        let images = self.porter.prepare(wanted.0.clone(), &wanted.1, events).await?;
         let mut prepared = self.prepared.lock().expect("no holder panics");
-        prepared.insert(path, images.clone());
+        prepared.insert(wanted, images.clone());
         Ok(images)
     }
 
@@ -165,8 +167,8 @@ impl Engine for Local {
 
     async fn prepare(&self, request: &SystemRequest, events: &Events) -> Result<(), EngineError> {
         // What was prepared earlier may have changed since: it is looked for anew.
-        let made = self.make(compose_path(request), &request.images, events).await;
-        made.map(drop)
+        let wanted = (compose_path(request), request.images.clone());
+        self.make(wanted, events).await.map(drop)
     }
 
     async fn up(&self, request: &SystemRequest, events: &Events) -> Result<Arc<dyn RunningSystem>, EngineError> {

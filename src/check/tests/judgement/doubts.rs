@@ -2,7 +2,7 @@
 
 use super::{good, load, of, plan, verdict, without};
 use crate::check::tests::build::{self, SECOND, op};
-use crate::event::{Event, LoadSummary};
+use crate::event::{Event, LoadSummary, MachineSeconds};
 use crate::history::{Op, Outcome};
 use crate::verdict::{AssertionKind, Judgement};
 
@@ -124,6 +124,53 @@ fn a_generator_that_was_late_leaves_rates_in_doubt() {
         );
         assert_eq!(of(&verdict, AssertionKind::Invariant).finding.verdict, Judgement::Pass);
     }
+}
+
+#[test]
+fn on_a_machine_that_was_overloaded_failures_in_time_are_doubts_and_those_of_safety_are_failures() {
+    let overloaded = MachineSeconds {
+        late_max_us: vec![3_000; 35],
+        waiting_percent: vec![99.0; 35],
+        stolen_percent: vec![0.0; 35],
+        beside: vec![2; 35],
+    };
+    let told = |machine| {
+        let mut told = build::events();
+        let summary = LoadSummary {
+            machine,
+            ..LoadSummary::default()
+        };
+        *build::event_mut(&mut told, |event| matches!(event, Event::LoadEnded(_))) = Event::LoadEnded(summary);
+        told
+    };
+    let mut never_recovered = load(10_000..40_000);
+    never_recovered.end("orders");
+    let alone = verdict(&plan(), &never_recovered, &told(None));
+    assert_eq!(of(&alone, AssertionKind::Recovery).finding.verdict, Judgement::Fail);
+    let beside = verdict(&plan(), &never_recovered, &told(Some(overloaded.clone())));
+    let recovery = &of(&beside, AssertionKind::Recovery).finding;
+    assert_eq!(recovery.verdict, Judgement::Inconclusive);
+    assert!(
+        recovery
+            .detail
+            .starts_with("the machine was overloaded before anything was broken"),
+        "{}",
+        recovery.detail
+    );
+    assert_eq!(
+        (beside.verdict, beside.exit_code),
+        (Judgement::Inconclusive, 3),
+        "{beside:#?}"
+    );
+    // The load itself kept its schedule, and what held in spite of it held.
+    assert_eq!(of(&beside, AssertionKind::Generator).finding.verdict, Judgement::Pass);
+    let held = verdict(&plan(), &good(), &told(Some(overloaded.clone())));
+    assert_eq!(held.verdict, Judgement::Pass, "{held:#?}");
+    let mut lost = load(0..0);
+    lost.op("buy", "acknowledged-and-gone", Outcome::Ok).end("orders");
+    let lost = verdict(&plan(), &lost, &told(Some(overloaded)));
+    assert_eq!(of(&lost, AssertionKind::Invariant).finding.verdict, Judgement::Fail);
+    assert_eq!(lost.exit_code, 1);
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! What the runs of a gate came to together: a row for each, one decision, one exit code.
+
+use std::path::{Path, PathBuf};
+
+use super::shard::plain;
+use super::{Campaign, RunRecord, names};
+use crate::verdict::{Judgement, Status, worst};
+
+/// The exit code of what was not run: it cannot be said.
+const NOT_REACHED: u8 = 3;
+
+/// What a gate came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The runs, and what was not reached, in the order of the campaign's `planned`.
+    pub rows: Vec<Row>,
+    /// The worst of all.
+    pub exit_code: u8,
+}
+
+/// An experiment of a gate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its short name.
+    pub name: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// Its run; absent if it was not reached.
+    pub run: Option<RunRecord>,
+    /// What it counts as.
+    pub counted: Counted,
+}
+
+/// What a run counts as, by whoever weighs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The exit code: that of the run, unless something speaks for it.
+    pub exit_code: u8,
+    /// What does, in a few words; empty if nothing does.
+    pub because: String,
+}
+
+/// The answer of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Everything counts as passed.
+    Go,
+    /// A weakness was found.
+    NoGo,
+    /// Neither can be said.
+    NotProven,
+}
+
+impl Outcome {
+    /// Weighs every run of a campaign. An experiment that was planned and has no run was not reached.
+    pub fn of(campaign: &Campaign, weigh: impl Fn(&RunRecord) -> Counted) -> Self {
+        let mut found: Vec<(PathBuf, Option<&RunRecord>)> = Vec::new();
+        let is_of = |run: &RunRecord, file: &Path| plain(&run.file) == plain(file);
+        for file in &campaign.planned {
+            let before = found.len();
+            let runs = campaign.runs.iter().filter(|run| is_of(run, file));
+            found.extend(runs.map(|run| (file.clone(), Some(run))));
+            if found.len() == before {
+                found.push((file.clone(), None));
+            }
+        }
+        let unplanned = |run: &&RunRecord| !campaign.planned.iter().any(|file| is_of(run, file));
+        found.extend(
+            campaign
+                .runs
+                .iter()
+                .filter(unplanned)
+                .map(|run| (run.file.clone(), Some(run))),
+        );
+        let files: Vec<&Path> = found.iter().map(|(file, _)| file.as_path()).collect();
+        let names = names::short(&files);
+        let row = |((file, run), name): ((PathBuf, Option<&RunRecord>), String)| Row {
+            name,
+            file,
+            run: run.cloned(),
+            counted: match run {
+                Some(run) => weigh(run),
+                None => Counted {
+                    exit_code: NOT_REACHED,
+                    because: String::new(),
+                },
+            },
+        };
+        let rows: Vec<Row> = found.into_iter().zip(names).map(row).collect();
+        let exit_code = worst(rows.iter().map(|row| row.counted.exit_code));
+        Self { rows, exit_code }
+    }
+
+    /// The answer that follows from the exit code.
+    pub fn decision(&self) -> Decision {
+        match self.exit_code {
+            0 => Decision::Go,
+            1 => Decision::NoGo,
+            _ => Decision::NotProven,
+        }
+    }
+
+    /// The rows, the worst first, and otherwise as they are.
+    pub fn worst_first(&self) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        rows.sort_by_key(|row| row.gravity());
+        rows
+    }
+
+    /// How many rows are of a kind.
+    pub fn count(&self, is: impl Fn(&Row) -> bool) -> usize {
+        self.rows.iter().filter(|row| is(row)).count()
+    }
+}
+
+impl Row {
+    /// Whether it stands in the way.
+    pub fn is_in_the_way(&self) -> bool {
+        self.counted.exit_code != 0
+    }
+
+    /// Less is worse.
+    fn gravity(&self) -> (bool, u8) {
+        let judged = match &self.run {
+            Some(run) if run.verdict.verdict == Judgement::Fail => 0,
+            Some(run) if run.verdict.status != Status::Completed => 1,
+            Some(run) if run.verdict.verdict == Judgement::Inconclusive => 2,
+            None => 3,
+            Some(run) if run.verdict.exit_code != 0 => 4,
+            Some(_) => 5,
+        };
+        (!self.is_in_the_way(), judged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::verdict::Verdict;
+
+    fn plain_weight(run: &RunRecord) -> Counted {
+        Counted {
+            exit_code: run.verdict.exit_code,
+            because: String::new(),
+        }
+    }
+
+    fn campaign(runs: &[(&str, Verdict)], planned: &[&str]) -> Campaign {
+        let record = |(file, verdict): &(&str, Verdict)| RunRecord {
+            file: file.into(),
+            ..sample::record(verdict, 30_000)
+        };
+        Campaign {
+            planned: planned.iter().map(PathBuf::from).collect(),
+            ..Campaign::of(runs.iter().map(record).collect())
+        }
+    }
+
+    #[test]
+    fn what_was_not_reached_proves_nothing() {
+        let half = campaign(&[("a.yaml", sample::passed())], &["a.yaml", "b.yaml"]);
+        let outcome = Outcome::of(&half, plain_weight);
+        assert_eq!((outcome.exit_code, outcome.decision()), (3, Decision::NotProven));
+        assert_eq!(outcome.count(|row| row.run.is_none()), 1);
+        let whole = campaign(&[("./a.yaml", sample::passed())], &["a.yaml"]);
+        assert_eq!(Outcome::of(&whole, plain_weight).decision(), Decision::Go);
+    }
+
+    #[test]
+    fn the_worst_counts_and_comes_first() {
+        let runs = [
+            ("passed.yaml", sample::passed()),
+            ("doubt.yaml", sample::inconclusive()),
+            ("failed.yaml", sample::failed()),
+            ("aborted.yaml", sample::aborted()),
+        ];
+        let planned = [
+            "unreached.yaml",
+            "passed.yaml",
+            "doubt.yaml",
+            "failed.yaml",
+            "aborted.yaml",
+        ];
+        let outcome = Outcome::of(&campaign(&runs, &planned), plain_weight);
+        assert_eq!((outcome.exit_code, outcome.decision()), (1, Decision::NoGo));
+        let names: Vec<&str> = outcome.worst_first().iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["failed", "aborted", "doubt", "unreached", "passed"]);
+    }
+
+    #[test]
+    fn what_is_spoken_for_is_not_in_the_way() {
+        let outcome = Outcome::of(&campaign(&[("a.yaml", sample::failed())], &["a.yaml"]), |_| Counted {
+            exit_code: 0,
+            because: "accepted".to_owned(),
+        });
+        assert_eq!(outcome.decision(), Decision::Go);
+        assert!(!outcome.rows[0].is_in_the_way());
+    }
+
+    #[test]
+    fn a_run_that_nobody_planned_counts_as_well() {
+        let outcome = Outcome::of(&campaign(&[("b.yaml", sample::failed())], &[]), plain_weight);
+        assert_eq!((outcome.rows.len(), outcome.exit_code), (1, 1));
+    }
+}

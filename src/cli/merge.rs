@@ -1,0 +1,78 @@
+//! `nightmail merge`: one whole out of what the shards of a gate left.
+
+use std::path::Path;
+
+use super::args::MergeArgs;
+use super::{exit, reports};
+use crate::campaign::merge::{Merged, Part, merge as join};
+use crate::campaign::{Campaign, FILE};
+
+/// Joins the shards and reports on all of them. What is missing or does not belong is an error, whatever the runs came to;
+/// the rest is reported all the same.
+pub fn merge(args: &MergeArgs) -> u8 {
+    if let Err(code) = reports::check(&args.reports) {
+        return code;
+    }
+    if let Some(code) = refuse_own(args) {
+        return code;
+    }
+    let (mut parts, mut unreadable) = (Vec::new(), false);
+    for path in &args.shards {
+        match Campaign::read(path) {
+            Ok(campaign) => parts.push(Part {
+                path: path.clone(),
+                campaign,
+            }),
+            Err(error) => {
+                eprintln!("error: {error}");
+                unreadable = true;
+            }
+        }
+    }
+    let is_empty = parts.iter().all(|part| part.campaign.shard.is_none());
+    let Merged { campaign, problems } = join(parts, args.expect);
+    for problem in &problems {
+        eprintln!("error: {problem}");
+    }
+    let broken = match problems.iter().all(|problem| problem.is_a_gap()) && (unreadable || !problems.is_empty()) {
+        true => Some(exit::BROKEN),
+        false if unreadable => Some(exit::BROKEN),
+        false if !problems.is_empty() => Some(exit::INVALID),
+        false => None,
+    };
+    if is_empty {
+        return broken.unwrap_or(exit::INVALID);
+    }
+    tell_absent(&campaign);
+    let code = reports::conclude(&args.reports, &args.out, &campaign);
+    broken.unwrap_or(code)
+}
+
+/// The whole must not take the place of one of its parts.
+fn refuse_own(args: &MergeArgs) -> Option<u8> {
+    let own = args.out.join(FILE).canonicalize().ok()?;
+    let file_of = |path: &Path| match path.is_dir() {
+        true => path.join(FILE),
+        false => path.to_owned(),
+    };
+    let is_own = |path: &&std::path::PathBuf| file_of(path).canonicalize().is_ok_and(|file| file == own);
+    let part = args.shards.iter().find(is_own)?;
+    eprintln!(
+        "error: {} is a shard, and `--out {}` would write the whole in its place\n  hint: give a folder of its own",
+        part.display(),
+        args.out.display()
+    );
+    Some(exit::INVALID)
+}
+
+/// Paths to folders that stayed on another machine lead nowhere here.
+fn tell_absent(campaign: &Campaign) {
+    let absent = campaign.runs.iter().filter(|run| !run.folder.is_dir()).count();
+    if absent > 0 {
+        eprintln!(
+            "note: of {} runs the folders of {absent} are not here: what campaign.json says of them is all there is\n  hint: \
+             hand on the run folders beside each shard's campaign.json",
+            campaign.runs.len()
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! What a workflow of GitHub reads from the output of a step: annotations, at files and lines of a change.
+//!
+//! Syntax and escaping are those of "Workflow commands for GitHub Actions" and of `@actions/core`
+//! (`packages/core/src/command.ts`, `escapeData` and `escapeProperty`).
+
+use super::text::{clean, shorten};
+use super::words;
+use crate::campaign::{Outcome, Row, RunRecord};
+use crate::verdict::{Assertion, Judgement};
+
+/// GitHub shows ten annotations of a kind for each step.
+const ANNOTATIONS_MAX: usize = 10;
+/// Longest message of one, in characters.
+const MESSAGE_CHARS: usize = 1_000;
+
+/// The commands that annotate what is in the way, the worst first; `line_of` says where in the experiment's file an assertion
+/// stands, from 1.
+pub fn annotations(outcome: &Outcome, line_of: impl Fn(&RunRecord, Option<&Assertion>) -> usize) -> Vec<String> {
+    let mut said: Vec<(Judgement, String)> = Vec::new();
+    for row in outcome.worst_first().into_iter().filter(|row| row.is_in_the_way()) {
+        match &row.run {
+            None => said.push((Judgement::Inconclusive, command(row, 1, words::NOT_REACHED))),
+            Some(run) => said.extend(of_run(row, run, &line_of)),
+        }
+    }
+    // A failure has its place before the second doubt of something else.
+    said.sort_by_key(|(judged, _)| std::cmp::Reverse(*judged));
+    let left_out = said.len().saturating_sub(ANNOTATIONS_MAX);
+    let shown = if left_out > 0 {
+        ANNOTATIONS_MAX - 1
+    } else {
+        ANNOTATIONS_MAX
+    };
+    let mut commands: Vec<String> = said.into_iter().take(shown).map(|(_, command)| command).collect();
+    if left_out > 0 {
+        let more = left_out + 1;
+        let message = format!("{more} more are in the summary of this step");
+        commands.push(format!("::error title={}::{}", property("nightmail"), data(&message)));
+    }
+    commands
+}
+
+/// What failed; without that, what was in doubt; without that, why there is no verdict.
+fn of_run(
+    row: &Row,
+    run: &RunRecord,
+    line_of: impl Fn(&RunRecord, Option<&Assertion>) -> usize,
+) -> Vec<(Judgement, String)> {
+    let verdict = &run.verdict;
+    let decided = verdict
+        .assertions
+        .iter()
+        .filter(|assertion| assertion.finding.verdict == verdict.verdict);
+    let decided: Vec<&Assertion> = decided.filter(|_| verdict.verdict != Judgement::Pass).collect();
+    if decided.is_empty() {
+        let message = match verdict.leftovers.is_empty() {
+            true => words::answer(verdict),
+            false => format!("{} Something was left behind.", words::answer(verdict)),
+        };
+        return vec![(verdict.verdict, command(row, line_of(run, None), &message))];
+    }
+    let each = decided.into_iter().map(|assertion| {
+        let (kind, name) = (words::kind(assertion.kind), clean(&assertion.name));
+        let message = format!("{kind}: {name}: {}", clean(&assertion.finding.detail));
+        (verdict.verdict, command(row, line_of(run, Some(assertion)), &message))
+    });
+    each.collect()
+}
+
+fn command(row: &Row, line: usize, message: &str) -> String {
+    let outcome = row
+        .run
+        .as_ref()
+        .map_or(words::NOT_REACHED, |run| words::outcome(&run.verdict));
+    let title = match outcome == message {
+        true => clean(&row.name),
+        false => format!("{} ({outcome})", clean(&row.name)),
+    };
+    format!(
+        "::error file={},line={line},title={}::{}",
+        property(&row.file.display().to_string()),
+        property(&title),
+        data(&shorten(message, MESSAGE_CHARS))
+    )
+}
+
+/// Has GitHub read no command until it meets this word again: what comes from a system under test gives none.
+pub fn stop_commands(word: &str) -> String {
+    format!("::stop-commands::{word}")
+}
+
+/// The end of that.
+pub fn resume_commands(word: &str) -> String {
+    format!("::{word}::")
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::sample;
+    use super::*;
+    use crate::campaign::{Campaign, Counted};
+    use crate::verdict::Verdict;
+
+    fn outcome(runs: Vec<(String, Verdict)>, unreached: &[&str]) -> Outcome {
+        let planned = runs
+            .iter()
+            .map(|(file, _)| file.as_str())
+            .chain(unreached.iter().copied());
+        let planned: Vec<PathBuf> = planned.map(PathBuf::from).collect();
+        let record = |(file, verdict): (String, Verdict)| RunRecord {
+            file: file.into(),
+            ..sample::record(&verdict, 1)
+        };
+        let campaign = Campaign {
+            planned,
+            ..Campaign::of(runs.into_iter().map(record).collect())
+        };
+        Outcome::of(&campaign, |run| Counted {
+            exit_code: run.verdict.exit_code,
+            because: String::new(),
+        })
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_annotated_where_it_stands() {
+        let runs = vec![
+            ("experiments/passed.yaml".to_owned(), sample::passed()),
+            ("experiments/doubt.yaml".to_owned(), sample::inconclusive()),
+            ("experiments/failed.yaml".to_owned(), sample::failed()),
+            ("experiments/aborted.yaml".to_owned(), sample::aborted()),
+        ];
+        let said = annotations(&outcome(runs, &["experiments/late.yaml"]), |_, assertion| {
+            assertion.map_or(1, |_| 17)
+        });
+        insta::assert_snapshot!("github_annotations", said.join("\n"));
+    }
+
+    #[test]
+    fn there_are_ten_at_most_and_failures_come_before_doubts() {
+        let many = |count: usize| {
+            let doubts = (0..count).map(|number| (format!("doubt-{number}.yaml"), sample::inconclusive()));
+            let failed = ("failed.yaml".to_owned(), sample::failed());
+            annotations(&outcome(doubts.chain([failed]).collect(), &[]), |_, _| 1)
+        };
+        let said = many(20);
+        assert_eq!(said.len(), ANNOTATIONS_MAX);
+        assert!(said[0].starts_with("::error file=failed.yaml,line=1,"), "{}", said[0]);
+        let per_doubt = many(1).len() - 1;
+        assert_eq!(
+            said[9],
+            format!(
+                "::error title=nightmail::{} more are in the summary of this step",
+                20 * per_doubt + 1 - 9
+            )
+        );
+        assert!(many(0).len() == 1 && annotations(&outcome(Vec::new(), &[]), |_, _| 1).is_empty());
+    }
+
+    #[test]
+    fn nothing_that_is_said_ends_a_command_or_begins_another() {
+        let mut verdict = sample::failed();
+        for assertion in &mut verdict.assertions {
+            assertion.name = "100%\n::error file=x::y\r,:".to_owned();
+            assertion.finding.detail = "50 %0A\n::set-output name=a::b".to_owned();
+        }
+        let said = annotations(&outcome(vec![("a,b:c%.yaml".to_owned(), verdict)], &[]), |_, _| 3);
+        for line in &said {
+            assert!(!line.contains(['\n', '\r']), "{line}");
+            let properties = line.strip_prefix("::error ").unwrap().split("::").next().unwrap();
+            assert_eq!(properties.split(',').count(), 3, "{properties}");
+            assert!(
+                properties.starts_with("file=a%2Cb%3Ac%25.yaml,line=3,title="),
+                "{properties}"
+            );
+        }
+        assert_eq!(data("100%\r\n"), "100%25%0D%0A");
+        assert_eq!(property("a:b,c%"), "a%3Ab%2Cc%25");
+    }
+}
