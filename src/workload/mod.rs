@@ -21,7 +21,7 @@ mod load;
 mod members;
 mod mistake;
 mod operation;
-mod progress;
+pub(crate) mod progress;
 pub mod reads;
 mod rows;
 mod schedule;

@@ -41,7 +41,7 @@ fn passed(assertions: &[&Assertion]) -> Markup {
         .collect();
     html! {
         @if !passed.is_empty() {
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "held" } th { "assertion" } th { "what was found" } th { "kind" } th.number { "samples" } } }
                 tbody {
                     @for assertion in passed {

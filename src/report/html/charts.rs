@@ -49,7 +49,7 @@ fn one(page: &Page<'_>, index: usize, series: &OperationSeries) -> Markup {
     let name = clean(&series.operation);
     let definition = page.plan.system.operations.get(&series.operation);
     html! {
-        figure {
+        figure tabindex="0" {
             h3 { (name) @if let Some(definition) = definition { @if !definition.title.is_empty() { ": " (clean(&definition.title)) } } }
             (svg::drawing(
                 &format!("operation-{index}"),

@@ -107,7 +107,7 @@ fn controls(page: &Page<'_>) -> Markup {
                 p.note { "It has no negative control: nothing shows that it could have failed." }
             } @else {
                 p.note { "An experiment that cannot fail is no evidence. " code { "nightmail prove" } " runs these unsafe twins; this run did not." }
-                div.wide { table {
+                div.wide tabindex="0" { table {
                     thead { tr { th { "negative control" } th { "what is made unsafe" } th { "must fail" } } }
                     tbody {
                         @for control in controls {
@@ -202,7 +202,7 @@ pub(super) fn happenings(page: &Page<'_>) -> Markup {
         @if !told.is_empty() {
             section.happenings {
                 h2 { "What happened, in order" }
-                div.wide { table.log {
+                div.wide tabindex="0" { table.log {
                     thead { tr { th { "since load began" } th { "by the clock, UTC" } th { "event" } } }
                     tbody {
                         @for (entry, text) in told.iter().take(HAPPENINGS_MAX) {

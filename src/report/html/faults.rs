@@ -65,8 +65,8 @@ fn one(page: &Page<'_>, index: usize, fault: &FaultRecord) -> Markup {
             h3 { span.number { "F" (index + 1) } " " (clean(&fault.name)) }
             p { code { (clean(&fault.kind)) } " " (clean(&fault.describe)) }
             @if let Some(problem) = &fault.problem { (lines(problem)) }
-            table {
-                thead { tr { th {} th { "planned" } th { "measured, since the load began" } th { "command to measurement" } } }
+            div.wide tabindex="0" { table {
+                thead { tr { th { "moment" } th { "planned" } th { "measured, since the load began" } th { "command to measurement" } } }
                 tbody {
                     tr {
                         th scope="row" { "effect" }
@@ -81,7 +81,7 @@ fn one(page: &Page<'_>, index: usize, fault: &FaultRecord) -> Markup {
                         td { (onset(fault.healed.as_ref())) }
                     }
                 }
-            }
+            } }
             (receipt("Receipt while it was on", fault.injected.as_ref()))
             (receipt("Receipt after its removal", fault.healed.as_ref()))
         }

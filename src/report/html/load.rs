@@ -55,7 +55,7 @@ pub(super) fn load(page: &Page<'_>, series: &LoadSeries) -> Markup {
     html! {
         section {
             h2 { "The load" }
-            figure {
+            figure tabindex="0" {
                 (svg::drawing("load", in_flight.bottom() + AXIS_HEIGHT, "Arrivals and operations in flight", &description, content))
                 figcaption {
                     "Open loop: arrivals do not wait for answers. Bins of " (duration(series.bin_ms as f64)) ". At most "
@@ -135,7 +135,7 @@ fn gauge(page: &Page<'_>, index: usize, series: &GaugeSeries) -> Markup {
         None => "No reading could be had.".to_owned(),
     };
     html! {
-        figure {
+        figure tabindex="0" {
             h3 { (name) @if let Some(definition) = definition { @if !definition.title.is_empty() { ": " (clean(&definition.title)) } } }
             (svg::drawing(&format!("gauge-{index}"), plot.bottom() + AXIS_HEIGHT, &format!("Gauge {name}"), &description, content))
             figcaption {

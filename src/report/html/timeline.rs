@@ -24,7 +24,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     html! {
         section {
             h2 { "The run" }
-            figure {
+            figure tabindex="0" {
                 (svg::drawing("timeline", plot.bottom() + AXIS_HEIGHT, "The run on one time axis", &describe(page), rows.draw(&plot)))
                 figcaption {
                     "Hatched: a fault in force, from its measured effect to its measured heal. The small triangle marks the planned start. "

@@ -26,7 +26,7 @@ pub(super) fn section(page: &Page<'_>, operations: &[OperationSeries], load: &Lo
 fn table(page: &Page<'_>, operations: &[OperationSeries]) -> Markup {
     let faulty = page.timeline.first_effect_ms.is_some();
     html! {
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr {
                 th { "operation" } th { "asked" } th { "window" }
                 th.number { "arrived" } th.number { "ok" } th.number { "fail" } th.number { "info" }

@@ -6,31 +6,26 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::text::duration;
-use super::words;
-use crate::event::{Entry, Event, Phase};
+use crate::event::{Entry, Event};
 use crate::plan::Plan;
 use crate::verdict::Verdict;
 
 mod block;
 mod board;
+mod live;
 mod style;
 pub(in crate::report) mod told;
 
 pub use block::render as verdict_block;
 use board::Board;
-use style::Paint;
+use live::Live;
 pub use style::Style;
-use told::{Mark, Told};
 
-/// Between two lines on how the load is going, off a terminal.
+/// Between two tellings of how the load is going, off a terminal, at first: later it is this part of the time since the first one, so
+/// that a day of load makes no more than some two hundred of them.
 const PROGRESS_EVERY_MS: i64 = 5_000;
-/// Between two frames of the live lines.
-const TICK: Duration = Duration::from_millis(120);
+const PROGRESS_PART: i64 = 24;
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,7 +59,7 @@ pub struct Terminal {
     live: Option<Live>,
     log: Box<dyn Write + Send>,
     result: Box<dyn Write + Send>,
-    progress_told_ms: Option<i64>,
+    told_of_load: ToldOfLoad,
 }
 
 impl Terminal {
@@ -81,18 +76,21 @@ impl Terminal {
             live: options.live.then(Live::new),
             log,
             result,
-            progress_told_ms: None,
+            told_of_load: ToldOfLoad::default(),
         }
     }
 
-    /// Learns what no event tells, so that it can show how long a fault still lasts. Before the run's first event.
+    /// Learns of a run what no event tells: what is planned, and what is asked. Before its first event.
     pub fn expect(&mut self, plan: &Plan) {
         self.board.expect(plan);
     }
 
     /// Shows an event. A terminal that has gone away is no reason to end a run, so nothing is returned.
     pub fn handle(&mut self, entry: &Entry) {
-        self.board.apply(&entry.event);
+        if matches!(entry.event, Event::Started { .. }) {
+            self.told_of_load = ToldOfLoad::default();
+        }
+        self.board.apply(entry);
         match &mut self.live {
             Some(live) => live.show(entry, &self.board, &self.options.progress),
             None => self.log(entry),
@@ -100,27 +98,21 @@ impl Terminal {
     }
 
     fn log(&mut self, entry: &Entry) {
-        let line = match &entry.event {
-            Event::Progress(progress) => {
-                let is_due = self
-                    .progress_told_ms
-                    .is_none_or(|told| entry.unix_ms - told >= PROGRESS_EVERY_MS);
-                if !is_due {
-                    return;
-                }
-                self.progress_told_ms = Some(entry.unix_ms);
-                told::progress(progress)
-            }
-            event => match told::line(event) {
-                Some(told) => told.text,
-                None => return,
-            },
+        let lines = match &entry.event {
+            Event::Progress(progress) if self.told_of_load.is_due(entry.unix_ms) => told::progress(progress),
+            Event::Progress(_) => return,
+            event => told::line(event).map(|told| told.text).into_iter().collect(),
         };
-        let _ = writeln!(self.log, "{}  {line}", board::clock(entry));
+        for line in lines {
+            let _ = writeln!(self.log, "{}  {line}", clock(entry));
+        }
     }
 
     /// Shows the verdict of the run, and where its folder is.
     pub fn finish(&mut self, verdict: &Verdict, run_dir: &Path) {
+        if let Some(live) = &mut self.live {
+            live.leave(&self.board, &self.options.progress);
+        }
         self.clear();
         let block = block::render(verdict, run_dir, &self.options.result);
         let _ = self.result.write_all(block.as_bytes());
@@ -136,124 +128,38 @@ impl Terminal {
     }
 }
 
-/// The live lines.
-struct Live {
-    lines: MultiProgress,
-    head: Option<ProgressBar>,
-    below: Vec<ProgressBar>,
-    /// The phase that is on, and since when.
-    phase: Option<(Phase, i64)>,
+/// Wall-clock time of an entry, to the second.
+fn clock(entry: &Entry) -> String {
+    match jiff::Timestamp::from_millisecond(entry.unix_ms) {
+        Ok(instant) => instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => "-".to_owned(),
+    }
 }
 
-impl Live {
-    fn new() -> Self {
-        Self {
-            lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
-            head: None,
-            below: Vec::new(),
-            phase: None,
-        }
-    }
+/// When the load was told of off a terminal, in milliseconds by the wall clock.
+#[derive(Debug, Default, Clone, Copy)]
+struct ToldOfLoad {
+    first_ms: Option<i64>,
+    last_ms: i64,
+}
 
-    fn show(&mut self, entry: &Entry, board: &Board, style: &Style) {
-        if let Some(told) = told::line(&entry.event).filter(|_| stays(&entry.event)) {
-            self.print(&told, style);
-        }
-        self.tell_phase(entry, style);
-        let is_new_phase = matches!(entry.event, Event::Phase { .. } | Event::Started { .. });
-        let head = self.head.get_or_insert_with(|| {
-            let head = self.lines.add(ProgressBar::new_spinner().with_style(head_style(style)));
-            head.enable_steady_tick(TICK);
-            head
+impl ToldOfLoad {
+    /// Whether it is time again; if so, it counts as told.
+    fn is_due(&mut self, now_ms: i64) -> bool {
+        let first_ms = *self.first_ms.get_or_insert_with(|| {
+            self.last_ms = now_ms - PROGRESS_EVERY_MS;
+            now_ms
         });
-        if is_new_phase {
-            head.reset_elapsed();
+        let every_ms = PROGRESS_EVERY_MS.max((now_ms - first_ms) / PROGRESS_PART);
+        let is_due = now_ms - self.last_ms >= every_ms;
+        if is_due {
+            self.last_ms = now_ms;
         }
-        head.set_message(board.headline(style));
-        head.set_prefix(board.budget());
-        self.set_below(&board.lines(entry.at_us, style));
-    }
-
-    fn print(&self, told: &Told, style: &Style) {
-        let _ = self.lines.println(marked(told, style));
-    }
-
-    /// Once a phase is over, how long it took.
-    fn tell_phase(&mut self, entry: &Entry, style: &Style) {
-        let begun = match &entry.event {
-            Event::Phase { phase, .. } => Some((*phase, entry.unix_ms)),
-            Event::Started { .. } | Event::Judged { .. } => None,
-            _ => return,
-        };
-        if let Some((phase, since_ms)) = std::mem::replace(&mut self.phase, begun) {
-            let took = duration((entry.unix_ms - since_ms).max(0) as f64);
-            let text = style.paint(Paint::Dim, &format!("{} took {took}", words::phase_name(phase)));
-            self.print(
-                &Told {
-                    mark: Mark::Plain,
-                    text,
-                },
-                style,
-            );
-        }
-    }
-
-    fn set_below(&mut self, lines: &[String]) {
-        while self.below.len() > lines.len() {
-            if let Some(bar) = self.below.pop() {
-                bar.finish_and_clear();
-                self.lines.remove(&bar);
-            }
-        }
-        while self.below.len() < lines.len() {
-            let bar = ProgressBar::new_spinner().with_style(below_style());
-            self.below.push(self.lines.add(bar));
-        }
-        for (bar, line) in self.below.iter().zip(lines) {
-            bar.set_message(line.clone());
-            bar.tick();
-        }
-    }
-
-    fn end(&mut self) {
-        self.set_below(&[]);
-        if let Some(head) = self.head.take() {
-            head.finish_and_clear();
-            self.lines.remove(&head);
-        }
-        let _ = self.lines.clear();
+        is_due
     }
 }
 
-/// Whether an event's line stays above the live ones; the others show in the live lines themselves.
-fn stays(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::Phase { .. } | Event::ImageStarted { .. } | Event::ReplicaReady { .. } | Event::HealIntent { .. }
-    )
-}
-
-fn marked(told: &Told, style: &Style) -> String {
-    let (paint, unicode, ascii) = match told.mark {
-        Mark::Plain => (Paint::Dim, "·", "-"),
-        Mark::Good => (Paint::Pass, "✓", "+"),
-        Mark::Bad => (Paint::Fail, "✗", "x"),
-        Mark::Fault => (Paint::Fault, "⚡", "!"),
-    };
-    let glyph = if style.unicode { unicode } else { ascii };
-    let line = format!("{} {}", style.paint(paint, glyph), told.text);
-    style.wrap(0, 2, &line).trim_end().to_owned()
-}
-
-fn head_style(style: &Style) -> ProgressStyle {
-    let template = ProgressStyle::with_template("{spinner} {msg}  {elapsed} {prefix}").expect("the template is right");
-    match style.unicode {
-        true => template,
-        false => template.tick_chars("-\\|/-"),
-    }
-}
-
-fn below_style() -> ProgressStyle {
-    // `wide_msg` cuts to the terminal's width, also when that changes.
-    ProgressStyle::with_template("{wide_msg}").expect("the template is right")
-}
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod tests;

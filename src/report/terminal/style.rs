@@ -19,7 +19,7 @@ pub struct Style {
 }
 
 /// How a piece of text is painted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
     Bold,
     Dim,

@@ -1,6 +1,6 @@
 //! What is worth telling of an event, in one line: for the log, for the lines above the live ones, and for the page.
 
-use crate::event::{Event, Progress};
+use crate::event::{Event, OperationProgress, Progress};
 use crate::fault::Receipt;
 use crate::report::text::{clean, count, duration, list, trim};
 use crate::report::words;
@@ -209,31 +209,46 @@ fn down(leftovers: &[String]) -> Option<Told> {
     }
 }
 
-/// How the load is going, in one line.
-pub(super) fn progress(progress: &Progress) -> String {
-    let operations: Vec<String> = progress
+/// Operations that have a line each; the rest has one together.
+const OPERATIONS_MAX: usize = 12;
+
+/// How the load is going: a line for each operation, and one for those that are beyond that many.
+pub(super) fn progress(progress: &Progress) -> Vec<String> {
+    let in_flight = count(progress.in_flight as u64);
+    let (shown, rest) = progress
         .operations
+        .split_at(progress.operations.len().min(OPERATIONS_MAX));
+    let width = shown
         .iter()
-        .map(|operation| {
-            format!(
-                "{} ok {} fail {} info {}, {}",
-                clean(&operation.operation),
-                count(operation.ok),
-                count(operation.fail),
-                count(operation.info),
-                last_second(operation)
-            )
-        })
-        .collect();
-    format!(
-        "load: {}; {} in flight",
-        operations.join("; "),
-        count(progress.in_flight as u64)
-    )
+        .map(|operation| clean(&operation.operation).chars().count())
+        .max();
+    let line = |operation: &OperationProgress| {
+        format!(
+            "load: {:<width$}  {}, {}",
+            clean(&operation.operation),
+            ends(operation.ok, operation.fail, operation.info),
+            last_second(operation),
+            width = width.unwrap_or(0)
+        )
+    };
+    let mut lines: Vec<String> = shown.iter().map(line).collect();
+    if !rest.is_empty() {
+        let sum = |of: fn(&OperationProgress) -> u64| rest.iter().map(of).sum();
+        let ends = ends(sum(|o| o.ok), sum(|o| o.fail), sum(|o| o.info));
+        lines.push(format!("load: {} more operations, {ends}", rest.len()));
+    }
+    if let Some(last) = lines.last_mut() {
+        last.push_str(&format!("; {in_flight} in flight"));
+    }
+    lines
+}
+
+fn ends(ok: u64, fail: u64, info: u64) -> String {
+    format!("ok {} fail {} info {}", count(ok), count(fail), count(info))
 }
 
 /// What an operation came to in the last second.
-pub(super) fn last_second(operation: &crate::event::OperationProgress) -> String {
+pub(super) fn last_second(operation: &OperationProgress) -> String {
     let Some(percent) = operation.ok_percent else {
         return "last second none ended".to_owned();
     };

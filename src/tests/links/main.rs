@@ -9,3 +9,6 @@ mod python_client;
 mod rust_client;
 mod support;
 mod tls;
+
+#[path = "../python/mod.rs"]
+mod python;
