@@ -28,7 +28,7 @@ mod report {
 use report::pages;
 
 #[allow(unused_imports)]
-use nightmail::{event, fault, history, plan, system, verdict};
+use nightmail::{campaign, event, fault, history, plan, system, verdict};
 
 /// Leaves the tests out where there is no Chromium or no Python. Only on purpose.
 const SKIP: &str = "NIGHTMAIL_SKIP_BROWSER_TESTS";
