@@ -34,11 +34,11 @@ pub fn merge(args: &MergeArgs) -> u8 {
     for problem in &problems {
         eprintln!("error: {problem}");
     }
-    let broken = match problems.iter().all(|problem| problem.is_a_gap()) && (unreadable || !problems.is_empty()) {
-        true => Some(exit::BROKEN),
-        false if unreadable => Some(exit::BROKEN),
-        false if !problems.is_empty() => Some(exit::INVALID),
-        false => None,
+    let is_mistaken = problems.iter().any(|problem| !problem.is_a_gap());
+    let broken = match (is_mistaken, unreadable || !problems.is_empty()) {
+        (true, _) => Some(exit::INVALID),
+        (false, true) => Some(exit::BROKEN),
+        (false, false) => None,
     };
     if is_empty {
         return broken.unwrap_or(exit::INVALID);

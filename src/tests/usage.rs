@@ -1,8 +1,9 @@
 //! The command line on bad input: exit code 2, a message that says where and what instead, and nothing started.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use nightmail::campaign::{Campaign, Shard};
 use nightmail::experiment::discover;
 
 const GOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/guestbook/book-paused.yaml");
@@ -14,6 +15,7 @@ fn nightmail(args: &[&str]) -> std::process::Output {
         .args(args)
         .env("DOCKER_HOST", "unix:///nowhere")
         .env("NO_COLOR", "1")
+        .env_remove("GITHUB_ACTIONS")
         .output()
         .unwrap()
 }
@@ -51,7 +53,7 @@ fn a_mistake_in_a_file_is_exit_code_two_with_place_and_hint_from_every_command()
             .position(|line| line.contains(to))
             .unwrap()
             + 1;
-        for command in ["validate", "plan", "run", "prove"] {
+        for command in ["validate", "plan", "run", "prove", "gate"] {
             let output = nightmail(&[command, &file]);
             let message = text(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{command} with {to}: {message}");
@@ -159,6 +161,14 @@ fn usage_that_makes_no_sense_is_exit_code_two() {
         vec!["rnu", GOOD],
         vec!["run", GOOD, "--var", "novalue"],
         vec!["run", GOOD, "--seed", "x"],
+        vec!["gate"],
+        vec!["gate", GOOD, "--shard", "4/3"],
+        vec!["gate", GOOD, "--shard", "3"],
+        vec!["gate", GOOD, "--jobs", "0"],
+        vec!["gate", GOOD, "--time-limit", "20"],
+        vec!["gate", GOOD, "--doubt", "perhaps"],
+        vec!["gate", GOOD, "--durations", "/nowhere/campaign.json"],
+        vec!["merge"],
     ] {
         assert_eq!(nightmail(&args).status.code(), Some(2), "{args:?}");
     }
@@ -199,7 +209,13 @@ fn what_needs_no_docker_works_without_one() {
 
 #[test]
 fn help_lists_the_exit_codes() {
-    for args in [vec!["--help"], vec!["run", "--help"], vec!["prove", "--help"]] {
+    for args in [
+        vec!["--help"],
+        vec!["run", "--help"],
+        vec!["prove", "--help"],
+        vec!["gate", "--help"],
+        vec!["merge", "--help"],
+    ] {
         let help = nightmail(&args);
         assert_eq!(help.status.code(), Some(0));
         assert!(text(&help.stdout).contains("130, 143"), "{args:?}");
@@ -212,6 +228,98 @@ fn a_folder_that_is_no_run_cannot_be_checked() {
     let output = nightmail(&["check", dir.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("plan.json"), "{}", text(&output.stderr));
+}
+
+/// What a shard of two leaves that reached none of its experiments.
+fn shard(dir: &Path, number: u32, whole: &str) -> String {
+    let files = ["experiments/one.yaml", "experiments/two.yaml"].map(PathBuf::from);
+    let campaign = Campaign {
+        shard: Some(Shard {
+            number,
+            of: 2,
+            whole: whole.to_owned(),
+            all: files.to_vec(),
+        }),
+        planned: vec![files[number as usize - 1].clone()],
+        ..Campaign::of(Vec::new())
+    };
+    let shard = dir.join(format!("shard-{number}-{whole}"));
+    std::fs::create_dir(&shard).unwrap();
+    campaign.write(&shard).unwrap();
+    shard.display().to_string()
+}
+
+#[test]
+fn shards_are_merged_into_their_whole_and_into_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, other) = (
+        shard(dir.path(), 1, "abc"),
+        shard(dir.path(), 2, "abc"),
+        shard(dir.path(), 2, "def"),
+    );
+    let out = dir.path().join("whole");
+    let merged = |shards: &[&str], more: &[&str]| {
+        let out = out.to_str().unwrap();
+        let output = nightmail(&[&["merge"], shards, &["--out", out], more].concat());
+        (output.status.code(), text(&output.stderr), text(&output.stdout))
+    };
+    let (code, _, table) = merged(&[&one, &two], &["--expect", "2"]);
+    assert_eq!(code, Some(3), "nothing was reached: {table}");
+    assert!(
+        table.contains("not proven: of 2 experiments 2 were not reached"),
+        "{table}"
+    );
+    let whole = Campaign::read(&out).unwrap();
+    assert_eq!((whole.shard, whole.planned.len()), (None, 2));
+    for file in ["junit.xml", "summary.md"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    for (shards, more, expected, said) in [
+        (vec![&one], vec![], 4, "of 2 shards one is missing: 2"),
+        (vec![&one, &two, &two], vec![], 2, "shard 2 of 2 is there already"),
+        (vec![&one, &other], vec![], 2, "belongs to another whole"),
+        (vec![&one, &two], vec!["--expect", "3"], 2, "3 were expected"),
+    ] {
+        let shards: Vec<&str> = shards.into_iter().map(String::as_str).collect();
+        let (code, error, table) = merged(&shards, &more);
+        assert_eq!(code, Some(expected), "{error}");
+        assert!(error.contains(said) && error.contains("hint: "), "{error}");
+        assert!(table.contains("of 2 experiments"), "the rest is reported: {table}");
+    }
+    let (code, error, _) = merged(&[&one, "/nowhere"], &[]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.contains("/nowhere"), "{error}");
+    std::fs::write(Path::new(&two).join("campaign.json"), "{\"schema_ver").unwrap();
+    let (code, error, _) = merged(&[&one, &two], &[]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.contains("half written"), "{error}");
+    let again = dir.path().join("again").display().to_string();
+    let whole = nightmail(&["merge", out.to_str().unwrap(), "--out", &again]);
+    assert_eq!(whole.status.code(), Some(2));
+    assert!(text(&whole.stderr).contains("no shard"), "{}", text(&whole.stderr));
+    let in_place = nightmail(&["merge", &one, "--out", &one]);
+    assert_eq!(in_place.status.code(), Some(2));
+    assert!(text(&in_place.stderr).contains("folder of its own"));
+}
+
+#[test]
+fn a_merge_on_github_annotates_and_leaves_what_it_reads_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (shard(dir.path(), 1, "abc"), shard(dir.path(), 2, "abc"));
+    let step = dir.path().join("step.md");
+    let mut command = Command::cargo_bin("nightmail").unwrap();
+    let output = command
+        .args(["merge", &one, &two, "--out"])
+        .arg(dir.path().join("whole"))
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", &step)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stdout);
+    let annotation = "::error file=experiments/one.yaml,line=1,title=one::not reached";
+    assert!(said.lines().any(|line| line == annotation), "{said}");
+    assert!(std::fs::read_to_string(step).unwrap().contains("not proven"));
 }
 
 #[test]

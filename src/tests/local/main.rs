@@ -2,6 +2,7 @@
 //! of them when they are interrupted or killed. Each is tried in every way in which nightmail can be run on this machine.
 
 mod ends;
+mod gate;
 mod receipts;
 mod refusals;
 mod support;

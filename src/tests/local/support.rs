@@ -153,9 +153,27 @@ impl Parlour {
         command
             .args(["run", "--engine", "local", "--seed", "7", "--out"])
             .arg(self.path("runs"))
-            .arg(self.path("look.yaml"))
+            .arg(self.path("look.yaml"));
+        self.alone_in_its_cache(command)
+    }
+
+    /// `nightmail gate` of these experiments of it, or `merge` of these folders.
+    pub fn judged(&self, subcommand: &str, names: &[&str], out: &str, more: &[&str]) -> Command {
+        let nightmail = self.way.readable(Path::new(env!("CARGO_BIN_EXE_nightmail")));
+        let mut command = self.way.command(&nightmail);
+        command.arg(subcommand).arg("--out").arg(self.path(out)).args(more);
+        command.args(names.iter().map(|name| self.path(name)));
+        if subcommand == "gate" {
+            command.args(["--engine", "local", "--seed", "7"]);
+        }
+        self.alone_in_its_cache(command)
+    }
+
+    fn alone_in_its_cache(&self, mut command: Command) -> Command {
+        command
             .env("NIGHTMAIL_CACHE", self.cache())
             .env("NO_COLOR", "1")
+            .env_remove("GITHUB_ACTIONS")
             .stdin(Stdio::null());
         command
     }
