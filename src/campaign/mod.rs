@@ -5,6 +5,10 @@
 //!
 //! Architecture invariant: nothing here names tokio or bollard, and nothing here is rendered.
 
+pub mod accept;
+pub mod baseline;
+pub mod compare;
+
 mod record;
 
 pub use record::{Campaign, ReadError, RunRecord, Shard, find_runs};

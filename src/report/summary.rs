@@ -173,7 +173,8 @@ fn again(page: &mut String, verdict: &Verdict) {
     let _ = writeln!(page, "{}", words::SEED_FIXES);
 }
 
-fn glyph(judgement: Judgement) -> &'static str {
+/// The sign of a judgement where colours come by emoji.
+pub(super) fn glyph(judgement: Judgement) -> &'static str {
     match judgement {
         Judgement::Pass => "✅",
         Judgement::Inconclusive => "❔",
@@ -190,7 +191,7 @@ fn fenced(page: &mut String, content: &str) {
 
 /// Data as Markdown text: no markup of Markdown's or HTML's, and nothing that a forge turns into a mention, a reference
 /// or a link.
-fn escape(data: &str) -> String {
+pub(super) fn escape(data: &str) -> String {
     let mut escaped = String::new();
     let data = shorten(clean(data).trim_start(), PIECE_CHARS);
     let mut previous = ' ';

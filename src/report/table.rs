@@ -157,24 +157,24 @@ fn by(verdict: &Verdict) -> String {
 }
 
 /// Columns as wide as their content; on a terminal the last one gives way.
-struct Table {
+pub(super) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&'static str]) -> Self {
+    pub(super) fn new(head: &[&'static str]) -> Self {
         Self {
             head: head.to_vec(),
             rows: Vec::new(),
         }
     }
 
-    fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
-    fn render(&self, style: &Style) -> String {
+    pub(super) fn render(&self, style: &Style) -> String {
         const GAP: &str = "  ";
         let head: Vec<String> = self.head.iter().map(|&cell| cell.to_owned()).collect();
         let all: Vec<&Vec<String>> = [&head].into_iter().chain(&self.rows).collect();
