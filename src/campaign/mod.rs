@@ -8,6 +8,9 @@
 //!
 //! Architecture invariant: nothing here names tokio or bollard, and nothing here is rendered.
 
+pub mod accept;
+pub mod baseline;
+pub mod compare;
 pub mod merge;
 mod names;
 mod outcome;

@@ -46,6 +46,11 @@ pub enum Command {
         /// The run's folder
         run_dir: PathBuf,
     },
+    /// Compare runs with those of a baseline: what regressed, what fails, what cannot be told
+    #[command(after_help = exit::DIFF_TABLE)]
+    Diff(DiffArgs),
+    /// Write runs as a campaign.json that is fit to be committed, for later ones to be compared with
+    Baseline(BaselineArgs),
     /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
     Link(LinkArgs),
     /// Open a shell in a replica of a system that `run --keep` left up, or run a command there
@@ -103,6 +108,8 @@ pub enum SchemaOf {
     System,
     /// `verdict.json`
     Verdict,
+    /// `accepted.yaml`
+    Accepted,
 }
 
 /// Which engine runs systems.
@@ -330,6 +337,48 @@ pub struct ForwardArgs {
     /// Which kept run, if there are several
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// What to compare with: a campaign.json, or a folder of run folders
+    pub baseline: PathBuf,
+    /// What to compare: run folders, folders of run folders, or campaign.json files
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Weaknesses that are accepted until a day (accepted.yaml)
+    #[arg(long, value_name = "FILE")]
+    pub accept: Option<PathBuf>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DiffFormat,
+    /// Write it into a file; the text is shown all the same
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// How a comparison is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// Tables for a terminal
+    #[default]
+    Text,
+    /// For a comment on a change
+    Markdown,
+    /// For other programs
+    Json,
+}
+
+/// Arguments of `baseline`.
+#[derive(Debug, Clone, Args)]
+pub struct BaselineArgs {
+    /// Run folders, folders of run folders, or campaign.json files; five runs of each experiment or more
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

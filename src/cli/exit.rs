@@ -24,3 +24,13 @@ Exit codes:
   5         judged, but clean-up left something behind
   130, 143  interrupted; everything was undone first, leftovers listed
 For several experiments the worst counts: 1, then 4, 3, 5, 0.";
+
+/// The table of `diff`, for `--help`.
+pub const DIFF_TABLE: &str = "\
+Exit codes:
+  0  nothing became worse
+  1  something regressed, fails that did not, or fails after the day until which that was accepted
+  2  bad usage: nothing to compare, a baseline of another system, a mistake in the accepted weaknesses
+  3  flaky, inconclusive, or worse with too few runs to tell
+  4  a run could not be read; the rest was compared
+The worst counts: 1, then 4, 3, 0.";

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 mod out;
 
 pub mod args;
+mod diff;
 mod engine;
 pub mod exit;
 mod forward;
@@ -58,6 +59,8 @@ fn dispatch(command: Command) -> u8 {
             print!("{}", String::from_utf8_lossy(&script));
             exit::PASSED
         }
+        Command::Diff(args) => diff::diff(&args),
+        Command::Baseline(args) => diff::baseline(&args),
         Command::Link(args) => link::link(&args),
         Command::Shell(args) => kept::shell(&args),
         Command::Forward(args) => forward::forward(&args),

@@ -65,6 +65,7 @@ pub fn schema(of: SchemaOf) -> u8 {
     let schema = match of {
         SchemaOf::Experiment => experiment::schema(),
         SchemaOf::System => experiment::system_schema(),
+        SchemaOf::Accepted => crate::campaign::accept::schema(),
         SchemaOf::Verdict => schemars::schema_for!(crate::verdict::Verdict).to_value(),
     };
     println!("{schema:#}");

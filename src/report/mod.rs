@@ -16,10 +16,12 @@ use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{self, Verdict};
 
+pub mod comparison;
 pub mod gate;
 pub mod github;
 pub mod html;
 pub mod junit;
+pub mod openmetrics;
 pub mod summary;
 pub mod table;
 pub mod terminal;

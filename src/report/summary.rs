@@ -173,6 +173,7 @@ fn again(page: &mut String, verdict: &Verdict) {
     let _ = writeln!(page, "{}", words::SEED_FIXES);
 }
 
+/// The sign of a judgement where colours come by emoji.
 pub(super) fn glyph(judgement: Judgement) -> &'static str {
     match judgement {
         Judgement::Pass => "✅",

@@ -1,0 +1,19 @@
+//! A comparison with a baseline, for the terminal and for a comment on a change. Both show the same rows in the same words.
+
+use crate::campaign::compare::Comparison;
+
+mod markdown;
+mod rows;
+mod terminal;
+mod words;
+
+pub use markdown::render as markdown;
+pub use terminal::render as text;
+
+/// The comparison in JSON.
+pub fn json(comparison: &Comparison) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(comparison).map(|json| json + "\n")
+}
+
+#[cfg(test)]
+mod tests;

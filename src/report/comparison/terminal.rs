@@ -1,0 +1,45 @@
+//! The comparison as plain text.
+
+use std::fmt::Write;
+
+use super::{rows, words};
+use crate::campaign::compare::Comparison;
+use crate::report::table::Table;
+use crate::report::terminal::Style;
+use crate::report::words::glyph;
+
+/// Renders the comparison.
+pub fn render(comparison: &Comparison, style: &Style) -> String {
+    let mut text = table(&rows::EXPERIMENTS, rows::experiments(comparison), style);
+    let metrics = rows::metrics(comparison);
+    if !metrics.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&rows::METRICS, metrics, style));
+        let _ = writeln!(text, "{}", words::HOW_SHOWN);
+    }
+    for (heading, lines) in rows::lists(comparison) {
+        let _ = writeln!(text, "\n{heading}:");
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{}\n{}\n\n{}\nexit code {}",
+        words::metrics_counted(comparison),
+        words::how_compared(comparison.counted),
+        words::answer(comparison),
+        comparison.exit_code
+    );
+    text
+}
+
+fn table(head: &[&'static str], rows: Vec<rows::Row>, style: &Style) -> String {
+    let head: Vec<&'static str> = [""].into_iter().chain(head.iter().copied()).collect();
+    let mut table = Table::new(&head);
+    for row in rows {
+        let mark = glyph(row.gravity, style.unicode).to_owned();
+        table.row([mark].into_iter().chain(row.cells).collect());
+    }
+    table.render(style)
+}

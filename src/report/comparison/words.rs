@@ -1,0 +1,263 @@
+//! What is said of a comparison.
+
+use crate::campaign::compare::change::{MissingRuns, RUNS_MIN};
+use crate::campaign::compare::metric::MetricUnit;
+use crate::campaign::compare::{
+    Change, Comparison, ExperimentComparison, MetricComparison, Outcome, Spread, Standing, Tally,
+};
+use crate::report::text::{clean, count, duration, list, percent_of, plural, trim};
+use crate::verdict::Judgement;
+
+/// How the figures of a row are to be read.
+pub(super) const HOW_SHOWN: &str = "before and now: median (least to greatest; runs)";
+
+/// What counts as a change.
+pub(super) fn how_compared(counted: usize) -> String {
+    format!(
+        "Regressed and improved mean: p < 0.05 by the exact Mann-Whitney rank test, two-sided, corrected by Holm for the {} that \
+         could have changed; medians apart by 10 %, and by 250 ms, 25 ms for latencies and failovers, 0.1 percentage points of \
+         error budget, or 1; {RUNS_MIN} runs or more on each side. What must be zero regresses at once. With too few runs a metric looks worse if \
+         each is worse than every run of the baseline, by more than chance gives in one of a hundred or than those differ.",
+        plural(counted as u64, "metric")
+    )
+}
+
+/// `5 of 6 passed, 1 inconclusive`.
+pub(super) fn tally(tally: &Tally) -> String {
+    let doubt = match tally.inconclusive {
+        0 => String::new(),
+        number => format!(", {number} inconclusive"),
+    };
+    match tally.outcome() {
+        Outcome::None => "-".to_owned(),
+        _ => format!("{} of {} passed{doubt}", tally.passed, tally.runs()),
+    }
+}
+
+/// What the experiment's row is to be taken for.
+pub(super) fn gravity(experiment: &ExperimentComparison) -> Judgement {
+    match experiment.exit_code() {
+        0 => Judgement::Pass,
+        3 => Judgement::Inconclusive,
+        _ => Judgement::Fail,
+    }
+}
+
+/// What became of an experiment, and by what.
+pub(super) fn standing(experiment: &ExperimentComparison) -> String {
+    let mut said = Vec::new();
+    let failing = by(experiment);
+    match experiment.standing {
+        Standing::Passes => {}
+        Standing::NowFails => said.push(format!("now fails{failing}")),
+        Standing::StillFails => said.push(format!("fails as before{failing}")),
+        Standing::Flaky => said.push(format!("flaky{failing}")),
+        Standing::WasFlaky => said.push("was flaky, passes".to_owned()),
+        Standing::Fixed => said.push("fixed".to_owned()),
+        Standing::Inconclusive => said.push("inconclusive".to_owned()),
+        Standing::New => said.push(match experiment.now.outcome() {
+            Outcome::Passes => "new".to_owned(),
+            Outcome::Fails => format!("new, fails{failing}"),
+            Outcome::Flaky => format!("new, flaky{failing}"),
+            Outcome::Inconclusive | Outcome::None => "new, inconclusive".to_owned(),
+        }),
+        Standing::Missing => said.push("missing: the baseline has it".to_owned()),
+    }
+    if experiment.is_expired {
+        said.push("acceptance expired".to_owned());
+    }
+    let named = |is: &dyn Fn(&MetricComparison) -> bool| {
+        let names = experiment.metrics.iter().filter(|metric| is(metric));
+        names.map(|metric| clean(&metric.metric)).collect::<Vec<_>>()
+    };
+    let regressed = named(&|metric| metric.change == Change::Regressed && metric.accepted.is_none());
+    let suspect = named(&|metric| metric.is_suspect && metric.accepted.is_none());
+    let excused = named(&|metric| metric.accepted.is_some());
+    let improved = named(&|metric| metric.change == Change::Improved);
+    for (names, what) in [
+        (regressed, "regressed"),
+        (suspect, "looks worse, not enough data"),
+        (excused, "worse, accepted"),
+        (improved, "improved"),
+    ] {
+        if !names.is_empty() {
+            said.push(format!("{what}: {}", list(&names)));
+        }
+    }
+    match said.is_empty() {
+        true => "as before".to_owned(),
+        false => said.join("; "),
+    }
+}
+
+/// By which assertions it fails.
+fn by(experiment: &ExperimentComparison) -> String {
+    const NAMES_MAX: usize = 4;
+    let of = experiment.now.runs();
+    let name = |(name, runs): (&String, &usize)| match *runs == of {
+        true => clean(name),
+        false => format!("{} ({runs} of {of} runs)", clean(name)),
+    };
+    let mut names: Vec<String> = experiment.failing.iter().take(NAMES_MAX).map(name).collect();
+    if experiment.failing.len() > NAMES_MAX {
+        names.push(format!("{} more", experiment.failing.len() - NAMES_MAX));
+    }
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": {}", list(&names)),
+    }
+}
+
+/// What became of a metric.
+pub(super) fn change(metric: &MetricComparison) -> String {
+    let said = match (metric.change, metric.missing) {
+        (Change::Regressed, _) if metric.is_violation => "regressed: it must be zero".to_owned(),
+        (Change::Regressed, _) => "regressed".to_owned(),
+        (Change::Improved, _) => "improved".to_owned(),
+        (Change::AsBefore, _) => "as before".to_owned(),
+        (Change::NotEnoughData, missing) => format!("not enough data{}", missing.map_or_else(String::new, needed)),
+    };
+    match &metric.accepted {
+        Some(weakness) => format!("{said}, accepted until {}", clean(&weakness.until)),
+        None => said,
+    }
+}
+
+fn needed(missing: MissingRuns) -> String {
+    let more = |number: usize| match number {
+        1 => "1 more run".to_owned(),
+        number => format!("{number} more runs"),
+    };
+    match (missing.baseline, missing.now) {
+        (0, 0) => String::new(),
+        (0, now) => format!(": {} needed", more(now)),
+        (baseline, 0) => format!(": {} needed of the baseline", more(baseline)),
+        (baseline, now) => format!(": {} needed, and {} of the baseline", more(now), more(baseline)),
+    }
+}
+
+/// `1.5 s (1.2 s to 1.9 s; 5)`.
+pub(super) fn spread(spread: &Spread, unit: MetricUnit) -> String {
+    let shown = |number: Option<f64>| number.map_or_else(|| "not over".to_owned(), |number| value(number, unit));
+    match spread.runs {
+        0 => "-".to_owned(),
+        1 => format!("{} (1)", shown(spread.median)),
+        runs => format!(
+            "{} ({} to {}; {runs})",
+            shown(spread.median),
+            shown(spread.min),
+            shown(spread.max)
+        ),
+    }
+}
+
+fn value(number: f64, unit: MetricUnit) -> String {
+    match unit {
+        MetricUnit::Ms => duration(number),
+        MetricUnit::Percent => percent_of(number),
+        MetricUnit::Count => trim(number, 1),
+    }
+}
+
+/// By how much the median moved: in percent where that says something.
+pub(super) fn moved(metric: &MetricComparison) -> String {
+    let sign = |difference: f64| if difference < 0.0 { "-" } else { "+" };
+    match (metric.baseline.median, metric.now.median) {
+        (Some(from), Some(to)) if from == to => "0".to_owned(),
+        (Some(from), Some(to)) if metric.unit == MetricUnit::Percent => {
+            format!("{}{} points", sign(to - from), trim((to - from).abs(), 2))
+        }
+        (Some(from), Some(to)) if from > 0.0 && to / from < 100.0 => {
+            let percent = (to - from) / from * 100.0;
+            format!("{}{} %", sign(percent), trim(percent.abs(), 0))
+        }
+        (Some(from), Some(to)) => format!("{}{}", sign(to - from), value((to - from).abs(), metric.unit)),
+        (_, None) if metric.now.runs > 0 => "not over".to_owned(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// A p-value.
+pub(super) fn p(metric: &MetricComparison) -> String {
+    match (metric.p_corrected, metric.p) {
+        (Some(p), _) if p < 0.001 => "<0.001".to_owned(),
+        (Some(p), _) => trim(p, 3),
+        (None, Some(p)) => format!(
+            "{} uncorrected",
+            if p < 0.001 { "<0.001".to_owned() } else { trim(p, 3) }
+        ),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// The whole in one sentence.
+pub(super) fn answer(comparison: &Comparison) -> String {
+    let number = |is: &dyn Fn(&ExperimentComparison) -> bool| {
+        let experiments = comparison.experiments.iter();
+        experiments.filter(|experiment| is(experiment)).count()
+    };
+    let compared = |experiment: &ExperimentComparison| experiment.baseline.runs() > 0 && experiment.now.runs() > 0;
+    let regressed = |experiment: &ExperimentComparison| {
+        let mut metrics = experiment.changed(Change::Regressed);
+        metrics.any(|metric| metric.accepted.is_none())
+    };
+    let fails = |experiment: &ExperimentComparison| match experiment.standing {
+        Standing::NowFails => true,
+        Standing::New => experiment.now.outcome() == Outcome::Fails,
+        _ => false,
+    };
+    let flaky = |experiment: &ExperimentComparison| experiment.now.outcome() == Outcome::Flaky;
+    let suspect = |experiment: &ExperimentComparison| {
+        experiment
+            .metrics
+            .iter()
+            .any(|metric| metric.is_suspect && metric.accepted.is_none())
+    };
+    let parts = [
+        (number(&regressed), "regressed"),
+        (number(&fails), "fails that did not"),
+        (
+            number(&|experiment| experiment.is_expired),
+            "with an expired acceptance",
+        ),
+        (number(&flaky), "flaky"),
+        (
+            number(&|experiment| experiment.now.outcome() == Outcome::Inconclusive),
+            "inconclusive",
+        ),
+        (number(&suspect), "with too few runs for what looks worse"),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| {
+            format!(
+                "{number} {}",
+                if number > 1 && what == "fails that did not" {
+                    "fail that did not"
+                } else {
+                    what
+                }
+            )
+        })
+        .collect();
+    let of = plural(number(&compared) as u64, "experiment");
+    match said.is_empty() {
+        true => format!("Nothing became worse in {of} compared with the baseline."),
+        false => format!("Of {of} compared with the baseline: {}.", said.join(", ")),
+    }
+}
+
+/// How many metrics came to what.
+pub(super) fn metrics_counted(comparison: &Comparison) -> String {
+    let metrics = || comparison.experiments.iter().flat_map(|experiment| &experiment.metrics);
+    let number = |change: Change| metrics().filter(|metric| metric.change == change).count() as u64;
+    format!(
+        "Of {}, {} regressed, {} improved, {} are as before, of {} there is not enough data.",
+        plural(metrics().count() as u64, "metric"),
+        count(number(Change::Regressed)),
+        count(number(Change::Improved)),
+        count(number(Change::AsBefore)),
+        count(number(Change::NotEnoughData))
+    )
+}

@@ -1,0 +1,195 @@
+//! What stands in `ci/` for others to copy: it is YAML, every command of nightmail's in it is one, with arguments that it
+//! takes, and every file that it names is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Parser;
+use nightmail::campaign::accept::Accepted;
+use nightmail::cli::args::Cli;
+use nightmail::yaml::Document;
+use nightmail::yaml::node::{Node, Value};
+
+const TEMPLATES: [&str; 2] = ["ci/github.yml", "ci/gitlab.yml"];
+
+/// Folders and files that the pipeline itself makes.
+const MADE: [&str; 6] = [
+    "ci/baseline.json",
+    "campaign/",
+    "shards/",
+    "bin/",
+    ".nightmail/",
+    "/nightmail/bin/",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn template(name: &str) -> Document {
+    Document::load(&root().join(name)).unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+/// Every text of the document, keys left out, with the key that it stands under.
+fn texts<'n>(node: &'n Node, under: &'n str, found: &mut Vec<(&'n str, &'n str)>) {
+    match &node.value {
+        Value::Scalar(scalar) => found.push((under, &scalar.text)),
+        Value::List(elements) => elements.iter().for_each(|element| texts(element, under, found)),
+        Value::Map(entries) => entries.iter().for_each(|entry| texts(&entry.node, &entry.key, found)),
+        Value::Null => {}
+    }
+}
+
+/// The lines of all scripts of a template; those that go on in the next are one.
+fn script_lines(document: &Document) -> Vec<String> {
+    let mut found = Vec::new();
+    texts(&document.root, "", &mut found);
+    let scripts = found.into_iter().filter(|(key, _)| ["run", "script"].contains(key));
+    let lines = scripts.flat_map(|(_, script)| {
+        let joined = script.replace("\\\n", " ");
+        joined.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    });
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// The variables that the template sets, for what is run.
+fn variables(document: &Document) -> BTreeMap<String, String> {
+    let block = document.root.get("env").or(document.root.get("variables"));
+    let entries = block.expect("the template sets variables").entries();
+    let value = |node: &Node| match &node.value {
+        Value::Scalar(scalar) => scalar.text.clone(),
+        other => panic!("no text: {other:?}"),
+    };
+    entries
+        .iter()
+        .map(|entry| (entry.key.clone(), value(&entry.node)))
+        .collect()
+}
+
+/// The commands of nightmail's in a template, as words, with variables replaced.
+fn commands(document: &Document) -> Vec<Vec<String>> {
+    let mut set = variables(document);
+    set.insert("SHARD".to_owned(), "2".to_owned());
+    let begins = |line: &String| line.starts_with("nightmail ");
+    let lines = script_lines(document).into_iter().filter(begins);
+    lines
+        .map(|line| {
+            let mut line = line.replace("${{ matrix.shard }}", "2");
+            for (name, value) in &set {
+                line = line.replace(&format!("${name}"), value);
+            }
+            let command = line.split(" || ").next().unwrap_or_default();
+            assert!(!command.contains('$'), "a variable that nothing sets: {command}");
+            command.split_whitespace().map(|word| word.replace('"', "")).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn templates_are_yaml_with_a_script() {
+    for name in TEMPLATES {
+        let document = template(name);
+        assert!(script_lines(&document).len() > 5, "{name}");
+        assert!(commands(&document).len() >= 4, "{name}: {:?}", commands(&document));
+    }
+}
+
+#[test]
+fn every_command_in_a_template_is_one() {
+    let mut wrong = Vec::new();
+    for name in TEMPLATES {
+        for words in commands(&template(name)) {
+            if let Err(error) = Cli::try_parse_from(&words) {
+                wrong.push(format!("{name}: {}: {error}", words.join(" ")));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn a_misspelt_command_would_be_found() {
+    assert!(Cli::try_parse_from(["nightmail", "dif", "a", "b"]).is_err());
+    assert!(Cli::try_parse_from(["nightmail", "diff", "a", "b", "--acept", "c"]).is_err());
+}
+
+#[test]
+fn every_file_that_a_template_names_is_there() {
+    for name in TEMPLATES {
+        let document = template(name);
+        let mut found = Vec::new();
+        texts(&document.root, "", &mut found);
+        let words = found
+            .iter()
+            .flat_map(|(_, text)| text.split([' ', '\n', '"', '\'', '(', ')', ',', ';', '=']));
+        let is_path = |word: &&str| {
+            let known_ending = [".yaml", ".yml", ".json"].iter().any(|ending| word.ends_with(ending));
+            (known_ending || word.ends_with('/')) && !word.contains(['$', '*', '{'])
+        };
+        let paths: Vec<&str> = words.filter(is_path).collect();
+        assert!(
+            paths.contains(&"experiments/") && paths.contains(&"ci/accepted.yaml"),
+            "{name}: {paths:?}"
+        );
+        for path in paths
+            .iter()
+            .filter(|path| !MADE.iter().any(|made| path.starts_with(made)))
+        {
+            assert!(root().join(path).exists(), "{name} names {path}, which is not there");
+        }
+    }
+}
+
+#[test]
+fn as_many_shards_are_expected_as_are_run() {
+    for name in TEMPLATES {
+        let document = template(name);
+        let mut found = Vec::new();
+        texts(&document.root, "", &mut found);
+        let matrix = found
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case("shard"))
+            .count();
+        let commands = commands(&document);
+        let of = |command: &str| {
+            let words = commands.iter().find(|words| words[1] == command);
+            words.unwrap_or_else(|| panic!("{name} has no `nightmail {command}`"))
+        };
+        let after = |words: &[String], option: &str| {
+            let at = words.iter().position(|word| word == option);
+            words[at.unwrap_or_else(|| panic!("{name}: no {option}")) + 1].clone()
+        };
+        assert_eq!(after(of("gate"), "--shard"), format!("2/{matrix}"), "{name}");
+        assert_eq!(after(of("merge"), "--expect"), matrix.to_string(), "{name}");
+    }
+}
+
+#[test]
+fn the_accepted_weaknesses_can_be_read_and_so_can_the_example_in_them() {
+    let path = root().join("ci/accepted.yaml");
+    let today = jiff::civil::date(2026, 11, 30);
+    Accepted::load(&path, today).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let example = text
+        .lines()
+        .skip_while(|line| *line != "#")
+        .filter_map(|line| line.strip_prefix("# "));
+    let example: Vec<&str> = example.collect();
+    assert!(example.len() > 8);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("accepted.yaml");
+    std::fs::write(&file, example.join("\n")).unwrap();
+    Accepted::load(&file, today).unwrap_or_else(|wrong| panic!("{wrong}"));
+    for line in example.iter().filter(|line| line.starts_with("- experiment:")) {
+        let name = line
+            .trim_start_matches("- experiment:")
+            .split('#')
+            .next()
+            .unwrap()
+            .trim();
+        let file = format!("experiments/postage/{name}.yaml");
+        assert!(root().join(&file).exists(), "{file}");
+    }
+}
