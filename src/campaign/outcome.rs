@@ -72,8 +72,10 @@ impl Outcome {
                 .filter(unplanned)
                 .map(|run| (run.file.clone(), Some(run))),
         );
-        let files: Vec<&Path> = found.iter().map(|(file, _)| file.as_path()).collect();
-        let names = names::short(&files);
+        // A shard calls its experiments what the whole does.
+        let others = campaign.shard.iter().flat_map(|shard| &shard.all);
+        let files = found.iter().map(|(file, _)| file).chain(others);
+        let names = names::short(&files.map(PathBuf::as_path).collect::<Vec<_>>());
         let row = |((file, run), name): ((PathBuf, Option<&RunRecord>), String)| Row {
             name,
             file,
@@ -135,6 +137,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Shard;
     use super::*;
     use crate::report::sample;
     use crate::verdict::Verdict;
@@ -165,6 +168,20 @@ mod tests {
         assert_eq!(outcome.count(|row| row.run.is_none()), 1);
         let whole = campaign(&[("./a.yaml", sample::passed())], &["a.yaml"]);
         assert_eq!(Outcome::of(&whole, plain_weight).decision(), Decision::Go);
+    }
+
+    #[test]
+    fn a_shard_calls_its_experiments_what_the_whole_does() {
+        let mut shard = campaign(&[("a/baseline.yaml", sample::passed())], &["a/baseline.yaml"]);
+        let name = |campaign: &Campaign| Outcome::of(campaign, plain_weight).rows[0].name.clone();
+        assert_eq!(name(&shard), "baseline");
+        shard.shard = Some(Shard {
+            number: 1,
+            of: 2,
+            whole: String::new(),
+            all: vec!["a/baseline.yaml".into(), "b/baseline.yaml".into()],
+        });
+        assert_eq!(name(&shard), "a/baseline");
     }
 
     #[test]

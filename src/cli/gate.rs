@@ -126,8 +126,7 @@ fn each_once(plans: Vec<Plan>) -> Vec<Plan> {
         let path = &plan.experiment.path;
         met.insert(path.canonicalize().unwrap_or_else(|_| shard::plain(path)))
     };
-    let mut is_new = is_new;
-    plans.into_iter().filter(|plan| is_new(plan)).collect()
+    plans.into_iter().filter(is_new).collect()
 }
 
 fn durations(path: Option<&Path>) -> Result<Durations, u8> {

@@ -59,13 +59,16 @@ pub const TRAITS: Traits = Traits {
     grants_capabilities: true,
 };
 
+/// A Compose file, and the names of images that are wanted beside those of its services.
+type Wanted = (PathBuf, Vec<String>);
+
 /// The Docker engine.
 pub struct Docker {
     client: Client,
     /// nightmail itself: it is put into the agent's image, and runs as the reaper.
     executable: PathBuf,
-    /// What has been prepared, by Compose file and the names of other images: runs at the same time may want others.
-    prepared: Mutex<HashMap<(PathBuf, Vec<String>), Arc<images::Prepared>>>,
+    /// What has been prepared: runs at the same time may want other images of one system.
+    prepared: Mutex<HashMap<Wanted, Arc<images::Prepared>>>,
     /// The ground of runs that have been prepared and are not up yet, by run. Laid by tasks of their own, which nobody can
     /// drop in the middle.
     grounds: Mutex<HashMap<String, JoinHandle<Result<Ground, EngineError>>>>,
@@ -112,7 +115,7 @@ impl Docker {
     /// Prepares the images of the Compose file at that path, which has been read, and others of these names.
     async fn make(
         &self,
-        wanted: (PathBuf, Vec<String>),
+        wanted: Wanted,
         compose: ComposeFile,
         events: &Events,
     ) -> Result<Arc<images::Prepared>, EngineError> {

@@ -61,13 +61,16 @@ pub const TRAITS: Traits = Traits {
     grants_capabilities: false,
 };
 
+/// A Compose file, and the names of images that are wanted beside those of its services.
+type Wanted = (PathBuf, Vec<String>);
+
 /// The engine without Docker. It works within a stage only.
 pub struct Local {
     stage_dir: PathBuf,
     porter: Porter,
     launcher: Launcher,
-    /// What has been prepared, by Compose file and the names of other images: runs at the same time may want others.
-    prepared: Mutex<HashMap<(PathBuf, Vec<String>), Images>>,
+    /// What has been prepared: runs at the same time may want other images of one system.
+    prepared: Mutex<HashMap<Wanted, Images>>,
     /// The ground of every run that is up or on its way.
     grounds: Mutex<HashMap<String, Arc<Ground>>>,
     outside: stage::Outside,
@@ -143,7 +146,7 @@ impl Local {
     }
 
     /// Has the images of a Compose file made, and others of these names.
-    async fn make(&self, wanted: (PathBuf, Vec<String>), events: &Events) -> Result<Images, EngineError> {
+    async fn make(&self, wanted: Wanted, events: &Events) -> Result<Images, EngineError> {
         let images = self.porter.prepare(wanted.0.clone(), &wanted.1, events).await?;
         let mut prepared = self.prepared.lock().expect("no holder panics");
         prepared.insert(wanted, images.clone());
