@@ -5,9 +5,13 @@
 //!
 //! Architecture invariant: nothing here names tokio or bollard, and nothing here is rendered.
 
+mod proof;
 mod record;
+mod scope;
 
+pub use proof::{Proof, ProofRow};
 pub use record::{Campaign, ReadError, RunRecord, Shard, find_runs};
+pub use scope::Scope;
 
 /// File of a campaign within the folder of its runs.
 pub const FILE: &str = "campaign.json";

@@ -17,6 +17,7 @@ mod link;
 mod machine;
 mod offline;
 mod prove;
+mod report;
 mod run;
 mod runner;
 
@@ -46,6 +47,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Validate(args) => offline::validate(&args),
         Command::Plan(args) => offline::plan(&args),
         Command::Check { run_dir } => offline::check(&run_dir),
+        Command::Report(args) => report::report(&args),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -16,6 +16,7 @@ use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{self, Verdict};
 
+pub mod campaign;
 pub mod html;
 pub mod junit;
 pub mod summary;
@@ -80,7 +81,7 @@ pub fn took(events: &[Entry]) -> Duration {
 }
 
 /// Writes a file under another name and renames it, so that whoever reads it reads the whole of it.
-fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = dir.join(format!(".{name}.unfinished"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;

@@ -18,6 +18,7 @@ use crate::verdict::Verdict;
 
 mod block;
 mod board;
+mod campaign;
 mod style;
 pub(in crate::report) mod told;
 
@@ -56,6 +57,8 @@ impl Options {
         }
     }
 }
+
+pub use campaign::lines as campaign_lines;
 
 /// Shows runs, one after the other.
 pub struct Terminal {
