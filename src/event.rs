@@ -136,6 +136,9 @@ pub enum Event {
     ImageReady {
         /// Which.
         image: String,
+        /// Its name with its content: those that nightmail makes bear a hash of it in their tag. Empty if it is not told.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reference: String,
         /// How long it took; 0 if it was there.
         took_ms: u64,
     },

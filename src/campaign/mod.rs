@@ -14,13 +14,17 @@ pub mod compare;
 pub mod merge;
 mod names;
 mod outcome;
+mod proof;
 mod record;
+mod scope;
 pub mod shard;
 mod written;
 
 pub use names::short as short_names;
 pub use outcome::{Counted, Decision, Outcome, Row};
+pub use proof::{Proof, ProofRow};
 pub use record::{Campaign, ReadError, RunRecord, Shard, find_runs};
+pub use scope::Scope;
 
 /// File of a campaign within the folder of its runs.
 pub const FILE: &str = "campaign.json";

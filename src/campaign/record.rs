@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FILE, SCHEMA_VERSION};
+use super::{FILE, Proof, SCHEMA_VERSION, Scope};
 use crate::event::{Entry, Event, Host};
-use crate::plan::{self, Plan, Target};
+use crate::plan::{self, Plan};
 use crate::run::folder::{read_events, read_plan};
 use crate::verdict::{self, Judgement, Verdict};
 
@@ -71,6 +71,12 @@ pub struct RunRecord {
     pub is_twin: bool,
     /// Compose services that the faults acted on, or lay between.
     pub targets: BTreeSet<String>,
+    /// What of its system the run was to touch.
+    #[serde(default)]
+    pub scope: Scope,
+    /// That the experiment can fail, as `prove` left it in the folder of the experiment's own run; absent if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// The verdict. Passed assertions are without their evidence.
     pub verdict: Verdict,
 }
@@ -91,7 +97,14 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    fn unfit(path: &Path, reason: impl ToString, hint: &'static str) -> Self {
+    /// Where and what, without the hint.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unfit { path, reason, .. } => format!("{path}: {reason}"),
+        }
+    }
+
+    pub(super) fn unfit(path: &Path, reason: impl ToString, hint: &'static str) -> Self {
         Self::Unfit {
             path: path.display().to_string(),
             reason: reason.to_string(),
@@ -107,7 +120,7 @@ struct Versioned {
 }
 
 /// Reads a JSON file whose `schema_version` must be at most `known`.
-fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path, known: u32) -> Result<T, ReadError> {
+pub(super) fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path, known: u32) -> Result<T, ReadError> {
     let text = fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::unfit(path, "there is no such file", NO_RUN),
         _ => ReadError::unfit(path, error, NO_RUN),
@@ -148,13 +161,18 @@ impl Campaign {
     }
 
     /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files. What cannot be read is
-    /// told apart, and keeps nothing else from being read. A run that is met twice counts once.
+    /// told apart, and keeps nothing else from being read; a proof that cannot be is none. A run that is met twice counts once.
     pub fn gather(paths: &[PathBuf]) -> (Self, Vec<ReadError>) {
         let (mut runs, mut wrong): (Vec<RunRecord>, Vec<ReadError>) = Default::default();
+        let mut planned = Vec::new();
         for path in paths {
             if path.is_file() {
                 match Self::read(path) {
-                    Ok(campaign) => runs.extend(campaign.runs),
+                    Ok(campaign) => {
+                        planned.extend(campaign.planned);
+                        let beside = |run: RunRecord| run.beside(path);
+                        runs.extend(campaign.runs.into_iter().map(beside));
+                    }
                     Err(error) => wrong.push(error),
                 }
                 continue;
@@ -163,7 +181,10 @@ impl Campaign {
                 Ok(folders) => {
                     for folder in folders {
                         match RunRecord::read(&folder) {
-                            Ok(run) => runs.push(run),
+                            Ok(run) => {
+                                wrong.extend(Proof::read(&folder).err());
+                                runs.push(run);
+                            }
                             Err(error) => wrong.push(error),
                         }
                     }
@@ -174,7 +195,11 @@ impl Campaign {
         let mut met = BTreeSet::new();
         runs.retain(|run| met.insert(run.verdict.run_id.clone()));
         runs.sort_by_key(|run| run.started_unix_ms);
-        (Self::of(runs), wrong)
+        let campaign = Self {
+            planned,
+            ..Self::of(runs)
+        };
+        (campaign, wrong)
     }
 }
 
@@ -211,7 +236,24 @@ impl RunRecord {
                 crate::check::judge_folder(folder).map_err(|error| ReadError::unfit(folder, error, HALF_WRITTEN))?
             }
         };
-        Ok(Self::of(folder, &plan, &events, verdict))
+        Ok(Self {
+            proof: Proof::read(folder).ok().flatten(),
+            ..Self::of(folder, &plan, &events, verdict)
+        })
+    }
+
+    /// Whether it says something of the system as it is: no twin of `prove`, and no defect switched on.
+    pub fn counts(&self) -> bool {
+        !self.is_twin && self.verdict.defects.is_empty()
+    }
+
+    /// The same run with its folder found from where `campaign.json` is, if it lies below.
+    fn beside(mut self, campaign_file: &Path) -> Self {
+        let below = campaign_file.parent().map(|parent| parent.join(&self.folder));
+        if let Some(below) = below.filter(|below| below.is_dir()) {
+            self.folder = below;
+        }
+        self
     }
 
     /// A run whose parts are at hand.
@@ -233,7 +275,9 @@ impl RunRecord {
             started_unix_ms: events.first().map_or(0, |entry| entry.unix_ms),
             took_ms: crate::report::took(events).as_millis() as u64,
             is_twin: plan.is_twin,
-            targets: targets(plan),
+            targets: Scope::targets(plan),
+            scope: Scope::of(plan),
+            proof: None,
             verdict,
         };
         for entry in events {
@@ -251,14 +295,4 @@ impl RunRecord {
         }
         record
     }
-}
-
-/// The Compose services that a plan's faults act on, or lie between.
-fn targets(plan: &Plan) -> BTreeSet<String> {
-    let targets = plan.faults.iter().flat_map(|fault| fault.fault.behaviour().targets());
-    let members = targets.flat_map(|target| match target {
-        Target::Replicas(replicas) => replicas,
-        Target::Role { members, .. } => members,
-    });
-    members.map(|replica| replica.service.clone()).collect()
 }

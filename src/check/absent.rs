@@ -47,8 +47,8 @@ impl Checker for Absent {
         }
         let items = evidence.items(&self.read).count();
         checked.looked_at(items, format!("{items} items of `{}`", self.read));
-        for (_, item) in Filter::new(&self.filter).apply(evidence, &self.read, &mut checked) {
-            checked.breach(Breach::Forbidden, || {
+        for (number, item) in Filter::new(&self.filter).apply(evidence, &self.read, &mut checked) {
+            checked.breach(Breach::Forbidden, evidence.about(number), || {
                 format!("`{}` is there, and must not be", item.element)
             });
         }

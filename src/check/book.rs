@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::about::About;
 use super::index::KeyHash;
 use super::{Breach, Checked, Evidence};
 use crate::history::{Item, Value};
@@ -110,14 +111,14 @@ impl<'a> Book<'a> {
             return;
         };
         if balance < 0 {
-            checked.breach(Breach::Negative, || {
+            checked.breach(Breach::Negative, About::element(name), || {
                 format!("account `{name}` has the balance {balance}")
             });
         }
         let number = self.account_number(Cow::Borrowed(name));
         let account = &mut self.accounts[number as usize];
         if account.listed.is_some() {
-            checked.breach(Breach::Duplicated, || {
+            checked.breach(Breach::Duplicated, About::element(name), || {
                 format!("account `{name}` is listed more than once")
             });
         }
@@ -160,7 +161,9 @@ impl<'a> Book<'a> {
     /// What must hold of the sums of the whole book and of each account.
     pub(super) fn judge_sums(&self, checked: &mut Checked) {
         if self.total != 0 {
-            checked.breach(Breach::Total, || format!("all entries together sum to {}", self.total));
+            checked.breach(Breach::Total, About::default(), || {
+                format!("all entries together sum to {}", self.total)
+            });
         }
         let mut named: Vec<(&str, &Account)> = Vec::new();
         for (name, number) in &self.account_numbers {
@@ -172,7 +175,7 @@ impl<'a> Book<'a> {
         // A hash map has no order to show.
         named.sort_unstable_by_key(|(name, _)| *name);
         for (name, account) in named {
-            checked.breach(Breach::BalanceOff, || account.describe(name));
+            checked.breach(Breach::BalanceOff, About::element(name), || account.describe(name));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Evidence;
+use super::about::{About, First};
 use super::attempts::{Attempt, Attempts};
 use crate::verdict::{Finding, Judgement};
 
@@ -102,6 +103,20 @@ pub struct Lost {
     pub intended_us: u64,
 }
 
+impl Lost {
+    fn about(&self) -> About<'_> {
+        About::lost(self)
+    }
+
+    fn line(&self) -> String {
+        let at_s = self.intended_us as f64 / 1e6;
+        format!(
+            "{} `{}` of {at_s:.3} s was acknowledged and is lost",
+            self.kind, self.key
+        )
+    }
+}
+
 /// What a checker found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
@@ -117,14 +132,24 @@ pub struct Checked {
     summary: String,
     breach_lines: Vec<String>,
     doubt_lines: Vec<String>,
+    first: Option<First>,
 }
 
 impl Checked {
-    /// A breach; the line is only made if it will be shown.
-    pub(super) fn breach(&mut self, breach: Breach, line: impl FnOnce() -> String) {
+    /// A breach; the line is only made if it will be shown, or if none came before it in time.
+    pub(super) fn breach(&mut self, breach: Breach, about: About<'_>, line: impl FnOnce() -> String) {
         *self.breaches.entry(breach).or_default() += 1;
-        if self.breach_lines.len() < Finding::EVIDENCE_MAX {
-            self.breach_lines.push(line());
+        let is_shown = self.breach_lines.len() < Finding::EVIDENCE_MAX;
+        let is_first = self.first.as_ref().is_none_or(|first| about.is_before(first));
+        if !is_shown && !is_first {
+            return;
+        }
+        let line = line();
+        if is_first {
+            self.first = Some(about.first(line.clone()));
+        }
+        if is_shown {
+            self.breach_lines.push(line);
         }
     }
 
@@ -147,11 +172,11 @@ impl Checked {
     }
 
     /// Something is there that nobody attempted. If the history's end was cut off, the attempt may have been in it.
-    pub(super) fn unattempted(&mut self, evidence: &Evidence<'_>, line: impl FnOnce() -> String) {
+    pub(super) fn unattempted(&mut self, evidence: &Evidence<'_>, about: About<'_>, line: impl FnOnce() -> String) {
         if evidence.history.truncated.is_some() {
             self.doubt(line);
         } else {
-            self.breach(Breach::Unattempted, line);
+            self.breach(Breach::Unattempted, about, line);
         }
     }
 
@@ -199,6 +224,18 @@ impl Checked {
             detail: self.detail(tolerated),
             evidence: self.evidence(),
             samples: self.samples,
+            first: self.first(lost_counts).map(Into::into),
+        }
+    }
+
+    /// The first violation, what is lost included if that is one.
+    fn first(&self, lost_counts: bool) -> Option<First> {
+        let oldest = self.lost.iter().min_by_key(|lost| lost.intended_us);
+        let oldest = oldest.filter(|_| lost_counts);
+        match (oldest, &self.first) {
+            (Some(oldest), Some(first)) if !oldest.about().is_before(first) => Some(first.clone()),
+            (Some(oldest), _) => Some(oldest.about().first(oldest.line())),
+            (None, first) => first.clone(),
         }
     }
 
@@ -223,13 +260,7 @@ impl Checked {
     }
 
     fn evidence(&self) -> Vec<String> {
-        let lost = self.lost.iter().map(|lost| {
-            let at_s = lost.intended_us as f64 / 1e6;
-            format!(
-                "{} `{}` of {at_s:.3} s was acknowledged and is lost",
-                lost.kind, lost.key
-            )
-        });
+        let lost = self.lost.iter().map(Lost::line);
         let lines = lost
             .chain(self.breach_lines.iter().cloned())
             .chain(self.doubt_lines.iter().cloned());

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::filter::Filter;
 use super::{Breach, Checked, Checker, Evidence, Mistake, Names};
 use crate::history::Item;
@@ -40,6 +41,12 @@ struct Pair<'h> {
     to: Option<&'h Item<'h>>,
     /// How often it is in `to`.
     times: usize,
+}
+
+impl Pair<'_> {
+    fn is_there(&self) -> bool {
+        self.from.is_some() || self.to.is_some()
+    }
 }
 
 impl Checker for Copied {
@@ -82,39 +89,39 @@ impl Checker for Copied {
             pair.to = Some(item);
             pair.times += 1;
         }
-        for pair in &pairs {
-            self.judge(pair, &mut checked);
+        for (number, pair) in pairs.iter().enumerate().filter(|(_, pair)| pair.is_there()) {
+            self.judge(pair, evidence.about(number), &mut checked);
         }
         checked
     }
 }
 
 impl Copied {
-    fn judge(&self, pair: &Pair<'_>, checked: &mut Checked) {
+    fn judge(&self, pair: &Pair<'_>, about: About<'_>, checked: &mut Checked) {
         match (pair.from, pair.to) {
-            (Some(from), None) => checked.breach(Breach::NotCopied, || {
+            (Some(from), None) => checked.breach(Breach::NotCopied, about, || {
                 format!("`{}` is in `{}` and not in `{}`", from.element, self.from, self.to)
             }),
             (Some(from), Some(to)) => {
                 if pair.times > 1 {
-                    checked.breach(Breach::Duplicated, || {
+                    checked.breach(Breach::Duplicated, about, || {
                         format!("`{}` is in `{}` more than once", to.element, self.to)
                     });
                 }
-                self.compare(from, to, checked);
+                self.compare(from, to, about, checked);
             }
-            (None, Some(to)) if self.nothing_else => checked.breach(Breach::NotCopied, || {
+            (None, Some(to)) if self.nothing_else => checked.breach(Breach::NotCopied, about, || {
                 format!("`{}` is in `{}` and not in `{}`", to.element, self.to, self.from)
             }),
             (None, _) => {}
         }
     }
 
-    fn compare(&self, from: &Item<'_>, to: &Item<'_>, checked: &mut Checked) {
+    fn compare(&self, from: &Item<'_>, to: &Item<'_>, about: About<'_>, checked: &mut Checked) {
         for name in &self.equal {
             match (from.fields.get(name), to.fields.get(name)) {
                 (Some(one), Some(other)) if one.same(&other) => {}
-                (Some(one), Some(other)) => checked.breach(Breach::CopyDiffers, || {
+                (Some(one), Some(other)) => checked.breach(Breach::CopyDiffers, about, || {
                     format!(
                         "`{}` has {name} {other} in `{}`, and {one} in `{}`",
                         to.element, self.to, self.from

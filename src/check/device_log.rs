@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::filter::Filter;
 use super::journals::{EntryName, HOST, JOURNAL, Journals};
 use super::{Breach, Checked, Checker, Evidence, Mistake, Names};
@@ -78,8 +79,8 @@ impl Checker for DeviceLog {
         for (side, read) in [(JOURNAL, &self.journal), (HOST, &self.host)] {
             let items = filter.apply(evidence, read, &mut checked);
             counts[side] = items.len();
-            for (_, item) in items {
-                if self.enter(&mut journals, side, item).is_none() {
+            for (number, item) in items {
+                if self.enter(&mut journals, side, (number, item)).is_none() {
                     // An entry that cannot be placed makes others look missing: nothing more can be said.
                     let mut unreadable = Checked::default();
                     unreadable.doubt(|| self.unreadable(read, item));
@@ -88,21 +89,22 @@ impl Checker for DeviceLog {
             }
         }
         self.say_what_was_there(&journals, counts, &mut checked);
-        self.judge(&journals, &mut checked);
+        self.judge(evidence, &journals, &mut checked);
         journals.judge_numbers(&mut checked);
         checked
     }
 }
 
 impl DeviceLog {
-    fn enter<'e>(&self, journals: &mut Journals<'e>, side: usize, item: &'e Item<'e>) -> Option<()> {
+    fn enter<'e>(&self, journals: &mut Journals<'e>, side: usize, numbered: (usize, &'e Item<'e>)) -> Option<()> {
+        let (_, item) = numbered;
         let device = match item.fields.get(&self.device)? {
             Value::Text(name) => name,
             Value::Int(number) => Cow::Owned(number.to_string()),
             _ => return None,
         };
         let sequence = item.fields.get(&self.sequence)?.as_int()?;
-        journals.enter(device, sequence, side, item);
+        journals.enter(device, sequence, side, numbered);
         Some(())
     }
 
@@ -125,39 +127,40 @@ impl DeviceLog {
         }
     }
 
-    fn judge(&self, journals: &Journals<'_>, checked: &mut Checked) {
+    fn judge(&self, evidence: &Evidence<'_>, journals: &Journals<'_>, checked: &mut Checked) {
         const SIDES: [&str; 2] = ["in the journal", "at the host"];
         for entry in &journals.entries {
+            let about = evidence.about(entry.number);
             for (seen, side) in entry.seen.iter().zip(SIDES) {
                 if *seen > 1 {
-                    checked.breach(Breach::Duplicated, || {
+                    checked.breach(Breach::Duplicated, about, || {
                         format!("{} is {side} {seen} times", journals.named(entry))
                     });
                 }
             }
             match entry.items {
-                [Some(_), None] => checked.breach(Breach::NotAtHost, || {
+                [Some(_), None] => checked.breach(Breach::NotAtHost, about, || {
                     format!("{} is not at the host", journals.named(entry))
                 }),
-                [None, Some(_)] => checked.breach(Breach::InNoJournal, || {
+                [None, Some(_)] => checked.breach(Breach::InNoJournal, about, || {
                     format!("{} is at the host, but in no journal", journals.named(entry))
                 }),
-                [Some(journal), Some(host)] => self.compare(&journals.named(entry), journal, host, checked),
+                [Some(journal), Some(host)] => self.compare(&journals.named(entry), about, [journal, host], checked),
                 [None, None] => {}
             }
         }
     }
 
-    fn compare(&self, named: &EntryName<'_>, journal: &Item<'_>, host: &Item<'_>, checked: &mut Checked) {
+    fn compare(&self, named: &EntryName<'_>, about: About<'_>, [journal, host]: [&Item<'_>; 2], checked: &mut Checked) {
         if journal.element != host.element {
-            checked.breach(Breach::NotTheSame, || {
+            checked.breach(Breach::NotTheSame, about, || {
                 format!("{named} is `{}` at the host", host.element)
             });
         }
         for name in &self.equal {
             match (journal.fields.get(name), host.fields.get(name)) {
                 (Some(written), Some(found)) if written.same(&found) => {}
-                (Some(written), Some(found)) => checked.breach(Breach::NotTheSame, || {
+                (Some(written), Some(found)) => checked.breach(Breach::NotTheSame, about, || {
                     format!("{named} has {name} {found} at the host, but {written} in the journal")
                 }),
                 (written, _) => {

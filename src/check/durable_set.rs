@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::attempts::Attempts;
 use super::filter::Filter;
 use super::{Breach, Checked, Checker, Evidence, Names};
@@ -47,14 +48,20 @@ impl Checker for DurableSet {
         for (number, item) in items {
             let element = &item.element;
             let Some(attempt) = attempts.see(number) else {
-                checked.unattempted(evidence, || format!("`{element}` is there, but nobody attempted it"));
+                checked.unattempted(evidence, evidence.about(number), || {
+                    format!("`{element}` is there, but nobody attempted it")
+                });
                 continue;
             };
             if attempt.seen == 1 && attempt.outcome == Outcome::Fail {
-                checked.breach(Breach::Refused, || format!("`{element}` is there, but it was refused"));
+                checked.breach(Breach::Refused, evidence.about(number), || {
+                    format!("`{element}` is there, but it was refused")
+                });
             }
             if attempt.seen == 2 {
-                checked.breach(Breach::Duplicated, || format!("`{element}` is there more than once"));
+                checked.breach(Breach::Duplicated, evidence.about(number), || {
+                    format!("`{element}` is there more than once")
+                });
             }
             if !self.equal.is_empty()
                 && let Some(op) = attempts.op(attempt)
@@ -72,7 +79,7 @@ impl DurableSet {
         for name in &self.equal {
             match (op.values.get(name), item.fields.get(name)) {
                 (Some(asked), Some(found)) if asked.same(&found) => {}
-                (Some(asked), Some(found)) => checked.breach(Breach::Differs, || {
+                (Some(asked), Some(found)) => checked.breach(Breach::Differs, About::op(op), || {
                     format!("`{}` has {name} {found}, but {asked} was asked for", item.element)
                 }),
                 (asked, _) => {

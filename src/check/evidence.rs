@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::about::About;
 use super::index::Index;
 use crate::history::load::{FinalList, History};
 use crate::history::{Heartbeat, Item, Op, Outcome, Sample};
@@ -146,6 +147,14 @@ impl<'h> Evidence<'h> {
     /// The key or element of a number.
     pub(super) fn key(&self, number: usize) -> &'h str {
         self.keys[number]
+    }
+
+    /// What is known of a number: its operation, or what it is called.
+    pub(super) fn about(&self, number: usize) -> About<'h> {
+        match self.firsts.get(number) {
+            Some(first) => About::op(&self.history.ops[first.op as usize]),
+            None => About::element(self.key(number)),
+        }
     }
 
     /// The items of a final read with the numbers of their elements.

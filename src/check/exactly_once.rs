@@ -70,18 +70,24 @@ impl Checker for ExactlyOnce {
         for (number, effect) in effects {
             let cause = &effect.element;
             let Some(attempt) = causes.see(number) else {
-                checked.unattempted(evidence, || format!("an effect of `{cause}`, which nobody attempted"));
+                checked.unattempted(evidence, evidence.about(number), || {
+                    format!("an effect of `{cause}`, which nobody attempted")
+                });
                 continue;
             };
             if attempt.seen == 1 && attempt.outcome == Outcome::Fail && !self.refused_may_have_effect {
-                checked.breach(Breach::Refused, || format!("`{cause}` was refused, but has an effect"));
+                checked.breach(Breach::Refused, evidence.about(number), || {
+                    format!("`{cause}` was refused, but has an effect")
+                });
             }
             if attempt.seen == 2 {
-                checked.breach(Breach::Duplicated, || format!("`{cause}` has more than one effect"));
+                checked.breach(Breach::Duplicated, evidence.about(number), || {
+                    format!("`{cause}` has more than one effect")
+                });
             }
         }
         if self.required {
-            self.require_effects(&causes, &mut checked);
+            self.require_effects(evidence, &causes, &mut checked);
         }
         checked
     }
@@ -99,12 +105,14 @@ impl ExactlyOnce {
         }
     }
 
-    fn require_effects(&self, causes: &Attempts<'_>, checked: &mut Checked) {
+    fn require_effects(&self, evidence: &Evidence<'_>, causes: &Attempts<'_>, checked: &mut Checked) {
         match &self.causes {
             Causes::Operations(_) => checked.lose(causes, causes.missing()),
             Causes::Read(_) => {
                 for cause in causes.missing() {
-                    checked.breach(Breach::Missing, || format!("`{}` has no effect", causes.key(cause)));
+                    checked.breach(Breach::Missing, evidence.about(cause.number), || {
+                        format!("`{}` has no effect", causes.key(cause))
+                    });
                 }
             }
         }

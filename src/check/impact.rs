@@ -219,6 +219,7 @@ impl Judged<'_> {
             detail,
             evidence: Vec::new(),
             samples: self.own.iter().map(|impact| impact.arrived).sum(),
+            first: None,
         }
     }
 
@@ -243,6 +244,7 @@ impl Judged<'_> {
             detail,
             evidence: Vec::new(),
             samples: 0,
+            first: None,
         }
     }
 

@@ -151,6 +151,7 @@ impl<'p> Invariants<'p> {
                 detail: reason.clone(),
                 evidence: Vec::new(),
                 samples: 0,
+                first: None,
             },
         };
         let assertions = self.checked.iter().map(|(name, checked)| Assertion {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
+use super::about::About;
 use super::index::KeyHash;
 use super::{Breach, Checked};
 use crate::history::Item;
@@ -27,6 +28,8 @@ pub(super) struct Journals<'e> {
 pub(super) struct Entry<'e> {
     device: u32,
     sequence: i64,
+    /// The number of its element, as it was first met.
+    pub number: usize,
     pub items: [Option<&'e Item<'e>>; 2],
     /// How often either side has it.
     pub seen: [u32; 2],
@@ -56,14 +59,21 @@ impl fmt::Display for EntryName<'_> {
 
 impl<'e> Journals<'e> {
     /// Enters an item of one side.
-    pub(super) fn enter(&mut self, device: Cow<'e, str>, sequence: i64, side: usize, item: &'e Item<'e>) {
-        let number = self.device(device);
+    pub(super) fn enter(
+        &mut self,
+        device: Cow<'e, str>,
+        sequence: i64,
+        side: usize,
+        (number, item): (usize, &'e Item<'e>),
+    ) {
+        let device = self.device(device);
         let next = self.entries.len() as u32;
-        let place = *self.places.entry((number, sequence)).or_insert(next);
+        let place = *self.places.entry((device, sequence)).or_insert(next);
         if place == next {
             self.entries.push(Entry {
-                device: number,
+                device,
                 sequence,
+                number,
                 items: [None; 2],
                 seen: [0; 2],
             });
@@ -72,7 +82,7 @@ impl<'e> Journals<'e> {
         entry.items[side].get_or_insert(item);
         entry.seen[side] += 1;
         if side == JOURNAL && entry.seen[side] == 1 {
-            self.devices[number as usize].note(sequence);
+            self.devices[device as usize].note(sequence);
         }
     }
 
@@ -131,13 +141,13 @@ fn judge_numbers_of(device: &str, sequences: &[i64], checked: &mut Checked) {
     let mut expected = 1;
     for sequence in sequences {
         if *sequence < 1 {
-            checked.breach(Breach::Numbering, || {
+            checked.breach(Breach::Numbering, About::default(), || {
                 format!("the journal of {device} has an entry {sequence}, and the first is 1")
             });
             continue;
         }
         if *sequence > expected {
-            checked.breach(Breach::Numbering, || match sequence - expected {
+            checked.breach(Breach::Numbering, About::default(), || match sequence - expected {
                 1 => format!("the journal of {device} has no entry {expected}"),
                 _ => format!("the journal of {device} has no entries {expected} to {}", sequence - 1),
             });

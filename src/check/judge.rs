@@ -285,6 +285,7 @@ fn judged(verdict: Judgement, detail: String) -> Finding {
         detail,
         evidence: Vec::new(),
         samples: 1,
+        first: None,
     }
 }
 

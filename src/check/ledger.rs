@@ -7,6 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::attempts::{Attempt, Attempts};
 use super::book::{Book, Leg, Transfer};
 use super::{Breach, Checked, Checker, Evidence, Names};
@@ -71,7 +72,7 @@ impl Checker for Ledger {
             evidence.items(&self.entries).count(),
             &self.operations.join(" and "),
         );
-        self.judge_attempted(&attempts, &book, &mut checked);
+        self.judge_attempted(&attempts, &book, evidence, &mut checked);
         self.judge_others(&attempts, &book, evidence, &mut checked);
         book.judge_sums(&mut checked);
         checked
@@ -79,7 +80,13 @@ impl Checker for Ledger {
 }
 
 impl Ledger {
-    fn judge_attempted(&self, attempts: &Attempts<'_>, book: &Book<'_>, checked: &mut Checked) {
+    fn judge_attempted(
+        &self,
+        attempts: &Attempts<'_>,
+        book: &Book<'_>,
+        evidence: &Evidence<'_>,
+        checked: &mut Checked,
+    ) {
         let absent = |attempt: &Attempt| book.transfer(attempt.number).is_none();
         checked.lose(attempts, attempts.missing().filter(absent));
         for attempt in attempts.iter() {
@@ -87,20 +94,21 @@ impl Ledger {
                 continue;
             };
             let key = attempts.key(attempt);
+            let about = evidence.about(attempt.number);
             if attempt.outcome == Outcome::Fail {
-                checked.breach(Breach::Refused, || {
+                checked.breach(Breach::Refused, about, || {
                     format!("transfer `{key}` is there, but it was refused")
                 });
             }
             let asked = attempts.op(attempt).and_then(|op| op.values.get(&self.amount));
             match asked.and_then(|value| value.as_int()) {
                 Some(asked) if transfer.each_leg_is(asked) => {}
-                Some(asked) => checked.breach(Breach::Differs, || {
+                Some(asked) => checked.breach(Breach::Differs, about, || {
                     format!("transfer `{key}` has a leg that is not the {asked} asked for")
                 }),
                 None => checked.doubt(|| format!("`{key}` has no recorded `{}` to compare", self.amount)),
             }
-            judge_legs(key, transfer, checked);
+            judge_legs(key, about, transfer, checked);
         }
     }
 
@@ -108,31 +116,34 @@ impl Ledger {
         let others = book.transfers().filter(|(number, _)| attempts.get(*number).is_none());
         for (number, transfer) in others {
             let key = evidence.key(number);
+            let about = evidence.about(number);
             let internal = self.internal_prefix.as_ref();
             if !internal.is_some_and(|prefix| key.starts_with(prefix)) {
-                checked.unattempted(evidence, || {
+                checked.unattempted(evidence, about, || {
                     format!("transfer `{key}` is there, but nobody attempted it")
                 });
             }
-            judge_legs(key, transfer, checked);
+            judge_legs(key, about, transfer, checked);
         }
     }
 }
 
 /// What must hold of every transfer that is there.
-fn judge_legs(key: &str, transfer: &Transfer, checked: &mut Checked) {
+fn judge_legs(key: &str, about: About<'_>, transfer: &Transfer, checked: &mut Checked) {
     match transfer.legs {
-        1 => checked.breach(Breach::OneLeg, || format!("transfer `{key}` has one leg")),
+        1 => checked.breach(Breach::OneLeg, about, || format!("transfer `{key}` has one leg")),
         2 if transfer.within_one_account() => {
-            checked.breach(Breach::SameAccount, || {
+            checked.breach(Breach::SameAccount, about, || {
                 format!("transfer `{key}` has both legs on one account")
             });
         }
         2 => {}
-        legs => checked.breach(Breach::Duplicated, || format!("transfer `{key}` has {legs} legs")),
+        legs => checked.breach(Breach::Duplicated, about, || {
+            format!("transfer `{key}` has {legs} legs")
+        }),
     }
     if transfer.sum != 0 {
-        checked.breach(Breach::Unbalanced, || {
+        checked.breach(Breach::Unbalanced, about, || {
             format!("the legs of transfer `{key}` sum to {}", transfer.sum)
         });
     }

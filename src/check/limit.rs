@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::filter::Filter;
 use super::{Breach, Checked, Checker, Evidence, Mistake, Names};
 use crate::history::Item;
@@ -76,7 +77,7 @@ impl Checker for Limit {
             format!("{} items in {} groups of `{}`", items.len(), sums.len(), self.read),
         );
         for (group, sum) in sums.iter().filter(|(_, sum)| **sum > i128::from(self.at_most)) {
-            checked.breach(Breach::AboveLimit, || {
+            checked.breach(Breach::AboveLimit, About::default(), || {
                 format!("{} of {group} is {sum}, at most {} is allowed", self.sum, self.at_most)
             });
         }

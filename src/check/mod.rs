@@ -9,6 +9,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod about;
 pub mod absent;
 mod attempts;
 mod bins;

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::{Breach, Checked, Checker, Evidence, Names};
 
 /// Parameters of `never-answered`.
@@ -32,7 +33,9 @@ impl Checker for NeverAnswered {
         for op in ops {
             count += 1;
             if let Some(answer) = &op.forbidden {
-                checked.breach(Breach::Answered, || format!("`{}` {}: {answer}", op.kind, op.key));
+                checked.breach(Breach::Answered, About::op(op), || {
+                    format!("`{}` {}: {answer}", op.kind, op.key)
+                });
             }
         }
         checked.looked_at(count, format!("{count} operations of {}", self.operations.join(", ")));

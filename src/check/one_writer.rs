@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, HashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::writers::{Takeover, overlaps, rows, takeovers};
 use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::history::{Heartbeat, Outcome};
@@ -53,7 +54,9 @@ impl Checker for OneWriter {
         let rows = rows(&all);
         let takeovers = takeovers(&rows);
         for overlap in overlaps(&rows) {
-            checked.breach(Breach::TwoWriters, || overlap.to_string());
+            checked.breach(Breach::TwoWriters, About::instant(overlap.from_us), || {
+                overlap.to_string()
+            });
         }
         let acknowledged: Vec<&Heartbeat<'_>> =
             all.iter().filter(|beat| beat.outcome == Outcome::Ok).copied().collect();

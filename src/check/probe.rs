@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
+use super::about::About;
 use super::sample::{self, DOUBT};
 use crate::history::Op;
 use crate::history::load::History;
 use crate::plan::{Compare, Measure, Probe};
-use crate::verdict::{Finding, Judgement};
+use crate::verdict::{Finding, Judgement, Violation};
 
 /// The generator's own lag, 99th percentile, beyond which the load was not the one that was planned: less than half of
 /// the bins in which recovery is measured, so that arrivals stay in the bins they belong to.
@@ -50,9 +51,9 @@ pub fn evaluate_over(probe: &Probe, history: &History<'_>, windows_us: &[Range<u
             quantile_permille,
         } => {
             let samples = history.samples.iter().filter(|sample| sample.metric == *metric);
-            let readings: Vec<Option<f64>> = samples
+            let readings: Vec<(u64, Option<f64>)> = samples
                 .filter(|sample| within(&sample.at_us))
-                .map(|sample| sample.value)
+                .map(|sample| (sample.at_us, sample.value))
                 .collect();
             gauge(probe, metric, *quantile_permille, &readings)
         }
@@ -146,17 +147,37 @@ fn doubt(detail: String, samples: usize) -> Finding {
         detail,
         evidence: Vec::new(),
         samples: samples as u64,
+        first: None,
     }
 }
 
-fn judged(probe: &Probe, measured: f64, detail: String, evidence: Vec<String>, samples: usize) -> Finding {
+/// `first` gives the first operation or reading that is outside the bound by itself.
+fn judged(
+    probe: &Probe,
+    measured: f64,
+    detail: String,
+    samples: usize,
+    first: impl FnOnce() -> Option<Violation>,
+) -> Finding {
     let held = probe.tolerance.holds(measured);
     Finding {
         verdict: if held { Judgement::Pass } else { Judgement::Fail },
         detail,
-        evidence,
+        evidence: Vec::new(),
         samples: samples as u64,
+        first: if held { None } else { first() },
     }
+}
+
+/// The first of the operations that is outside the bound: did not end `ok`, or took too long.
+fn first_outside(ops: &[&Op<'_>], is_outside: impl Fn(&Op<'_>) -> bool) -> Option<Violation> {
+    let outside = ops.iter().filter(|op| is_outside(op));
+    let first = outside.min_by_key(|op| op.intended_us)?;
+    let ended = match is_ok(first) {
+        true => format!("`{}` took {} ms", first.key, rounded(latency_ms(first))),
+        false => format!("`{}` ended {}", first.key, reason(first)),
+    };
+    Some(About::op(first).violation(ended))
 }
 
 fn success_rate(probe: &Probe, operation: &str, ops: &[&Op<'_>]) -> Finding {
@@ -174,7 +195,15 @@ fn success_rate(probe: &Probe, operation: &str, ops: &[&Op<'_>]) -> Finding {
         probe.tolerance,
         confidence.map(|note| format!("; {note}")).unwrap_or_default()
     );
-    judged(probe, percent, detail, reasons(ops), ops.len())
+    let is_least = matches!(probe.tolerance.compare, Compare::AtLeast | Compare::MoreThan);
+    let finding = judged(probe, percent, detail, ops.len(), || {
+        // Where too many succeed no operation is the one that did wrong.
+        first_outside(ops, |op| is_least && !is_ok(op))
+    });
+    Finding {
+        evidence: reasons(ops),
+        ..finding
+    }
 }
 
 /// What must be said where the sample is too small to tell, at 95 % confidence, what it seems to tell.
@@ -219,7 +248,13 @@ fn latency(probe: &Probe, operation: &str, permille: u32, ops: &[&Op<'_>]) -> Fi
         probe.tolerance,
         small_sample(permille, ops.len())
     );
-    judged(probe, measured, detail, reasons(ops), ops.len())
+    let finding = judged(probe, measured, detail, ops.len(), || {
+        first_outside(ops, |op| !probe.tolerance.holds(latency_ms(op)))
+    });
+    Finding {
+        evidence: reasons(ops),
+        ..finding
+    }
 }
 
 /// Latency from the intended time in milliseconds; infinite for what did not end `ok`.
@@ -234,8 +269,8 @@ pub(super) fn is_ok(op: &Op<'_>) -> bool {
     op.outcome == crate::history::Outcome::Ok
 }
 
-fn gauge(probe: &Probe, metric: &str, permille: u32, readings: &[Option<f64>]) -> Finding {
-    let mut values: Vec<f64> = readings.iter().flatten().copied().collect();
+fn gauge(probe: &Probe, metric: &str, permille: u32, readings: &[(u64, Option<f64>)]) -> Finding {
+    let mut values: Vec<f64> = readings.iter().filter_map(|(_, value)| *value).collect();
     let (count, gaps) = (values.len(), readings.len() - values.len());
     let Some(measured) = sample::quantile(&mut values, permille) else {
         return doubt(format!("no reading of `{metric}` in the window, {gaps} failed"), 0);
@@ -254,7 +289,12 @@ fn gauge(probe: &Probe, metric: &str, permille: u32, readings: &[Option<f64>]) -
     if gaps * 100 > readings.len() * GAPS_MAX_PERCENT {
         return doubt(format!("{detail}: too many gaps to tell"), count);
     }
-    judged(probe, measured, detail, Vec::new(), count)
+    judged(probe, measured, detail, count, || {
+        let mut known = readings.iter().filter_map(|(at_us, value)| Some((*at_us, (*value)?)));
+        let (at_us, value) = known.find(|(_, value)| !probe.tolerance.holds(*value))?;
+        let text = format!("`{metric}` was {}", rounded(value));
+        Some(About::reading(metric, at_us).violation(text))
+    })
 }
 
 /// `p99`, `p99.9`, `max`, `min`.

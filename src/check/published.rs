@@ -13,6 +13,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::{Breach, Checked, Checker, Evidence, Names, StatedBound};
 use crate::duration::DurationMs;
 use crate::plan::{Bound, BoundUnit};
@@ -70,14 +71,16 @@ impl Checker for Published {
         self.doubt_unmade(&course, &mut checked);
         let (claim, truth) = (&self.claim, &self.true_when);
         for stretch in longer(&course.false_us, self.lag) {
-            checked.breach(Breach::FalselyPublished, || claim.without(truth, stretch));
+            let about = About::reading(&claim.metric, stretch.start);
+            checked.breach(Breach::FalselyPublished, about, || claim.without(truth, stretch));
         }
         for stretch in self
             .told_within
             .iter()
             .flat_map(|most| longer(&course.untold_us, *most))
         {
-            checked.breach(Breach::NotPublished, || truth.without(claim, stretch));
+            let about = About::reading(&truth.metric, stretch.start);
+            checked.breach(Breach::NotPublished, about, || truth.without(claim, stretch));
         }
         checked
     }

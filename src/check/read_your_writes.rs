@@ -8,6 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::duration::DurationMs;
 use crate::history::{Heartbeat, Outcome};
@@ -66,7 +67,7 @@ impl Checker for ReadYourWrites {
             let mut unseen = acknowledged[..all].iter().filter(|beat| beat.number as f64 > seen);
             let stale_us = unseen.next().map_or(0, |oldest| reading.at_us - oldest.done_us);
             longest_us = longest_us.max(stale_us);
-            checked.breach(Breach::Stale, || {
+            checked.breach(Breach::Stale, About::reading(&self.metric, reading.at_us), || {
                 let (at_s, stale_ms) = (reading.at_us as f64 / 1e6, stale_us.div_ceil(1_000));
                 format!(
                     "at {at_s:.3} s a write that {} had acknowledged {stale_ms} ms before was not seen",

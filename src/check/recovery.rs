@@ -20,7 +20,7 @@ use super::bins::{self, BIN_US, Level, Signal};
 use super::timeline::Timeline;
 use crate::history::load::History;
 use crate::plan::{Bound, Compare, Measure, Plan, RecoveryPlan};
-use crate::verdict::{Degraded, Finding, Judgement, Recovery};
+use crate::verdict::{Degraded, Finding, Judgement, Recovery, Violation};
 
 /// A backlog is drained when every reading of a rolling second says so.
 const MAX_PERMILLE: u32 = 1_000;
@@ -254,8 +254,28 @@ impl Course {
             detail,
             evidence,
             samples: 0,
+            first: self.late(&recovery.degraded).filter(|_| verdict == Judgement::Fail),
         };
         (recovery, finding)
+    }
+
+    /// What was outside its tolerance when good time should have begun, or was next after that.
+    fn late(&self, degraded: &[Degraded]) -> Option<Violation> {
+        let due_ms = ms(self.heal_us + self.within_us);
+        let later = degraded.iter().filter(|stretch| stretch.to_ms > due_ms);
+        let first = later.min_by(|one, other| one.from_ms.max(due_ms).total_cmp(&other.from_ms.max(due_ms)))?;
+        let at_ms = first.from_ms.max(due_ms);
+        Some(Violation {
+            at_ms: Some(at_ms),
+            operation: Some(first.operation.clone()),
+            key: None,
+            text: format!(
+                "`{}` was outside its tolerance at {:.2} s, and good time was to begin by {:.2} s",
+                first.operation,
+                at_ms / 1e3,
+                due_ms / 1e3
+            ),
+        })
     }
 
     /// Everything together.

@@ -156,6 +156,7 @@ pub(super) fn receipt(name: &str, seen: &FaultSeen<'_>) -> Assertion {
         verdict,
         detail,
         samples: evidence.len() as u64,
+        first: None,
         evidence: evidence.into_iter().take(Finding::EVIDENCE_MAX).collect(),
     };
     Assertion {
@@ -199,6 +200,7 @@ pub(super) fn non_vacuous(plan: &Plan, history: &History<'_>) -> Assertion {
         detail,
         evidence,
         samples: history.ops.len() as u64,
+        first: None,
     };
     Assertion {
         name: "non-vacuous".to_owned(),
@@ -244,6 +246,7 @@ pub(super) fn generator(plan: &Plan, history: &History<'_>, support: &Support) -
         detail: format!("{}{drops}", doubt.unwrap_or_else(kept)),
         evidence: Vec::new(),
         samples: history.ops.len() as u64,
+        first: None,
     };
     Assertion {
         name: "generator".to_owned(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -51,6 +52,9 @@ pub enum Command {
     Diff(DiffArgs),
     /// Write runs as a campaign.json that is fit to be committed, for later ones to be compared with
     Baseline(BaselineArgs),
+    /// Make one page of runs, for whoever decides: go, no-go or not proven, what customers would have noticed, every
+    /// experiment, what was tried, and the evidence
+    Report(PageArgs),
     /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
     Link(LinkArgs),
     /// Open a shell in a replica of a system that `run --keep` left up, or run a command there
@@ -311,6 +315,20 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct PageArgs {
+    /// Folders of runs, folders of such folders, or campaign.json files
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "page.html")]
+    pub out: PathBuf,
+    /// Tell a run to be old when it is older than this, such as 30d or 12h
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]
+    pub stale_after: Duration,
+}
+
 /// Arguments of `shell`.
 #[derive(Debug, Clone, Args)]
 pub struct ShellArgs {
@@ -381,6 +399,24 @@ pub struct BaselineArgs {
     pub out: PathBuf,
 }
 
+/// An age in whole hours, days or weeks.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no age; the units are h, d and w, for example `12h`, `30d` or `2w`");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let hours: u64 = match unit {
+        "h" => 1,
+        "d" => 24,
+        "w" => 7 * 24,
+        _ => return Err(wrong()),
+    };
+    const HOURS_MAX: u64 = 100 * 365 * 24;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(hours) {
+        Some(hours @ ..=HOURS_MAX) => Ok(Duration::from_hours(hours)),
+        _ => Err(format!("`{text}` is beyond a hundred years")),
+    }
+}
+
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -414,6 +450,26 @@ mod tests {
         assert_eq!(jobs("4"), Ok(4));
         for wrong in ["0", "65", "two", ""] {
             assert!(jobs(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(age("12h"), Ok(Duration::from_secs(12 * 3_600)));
+        assert_eq!(age("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        for wrong in [
+            "30",
+            "d",
+            "",
+            "1.5d",
+            "-1d",
+            "30 days",
+            "é",
+            "99999999999999999999d",
+            "999999999d",
+        ] {
+            assert!(age(wrong).is_err(), "{wrong}");
         }
     }
 

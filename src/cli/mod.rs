@@ -19,6 +19,7 @@ mod link;
 mod machine;
 mod merge;
 mod offline;
+mod page;
 mod prove;
 mod reports;
 mod run;
@@ -52,6 +53,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Gate(args) => gate::gate(&args),
         Command::Merge(args) => merge::merge(&args),
         Command::Check { run_dir } => offline::check(&run_dir),
+        Command::Report(args) => page::page(&args),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,11 +4,13 @@
 //! every assertion it names, and the same control without the method must pass: then it is the fault that finds the defect.
 
 use std::cell::OnceCell;
+use std::path::PathBuf;
 
 use super::args::RunArgs;
-use super::exit;
 use super::runner::{Done, make_runs, without_control};
-use crate::plan::Plan;
+use super::{exit, page};
+use crate::campaign::{self, Proof};
+use crate::plan::{ExperimentInfo, Plan};
 use crate::report::table::{self, Expected, ProofRow, Twin};
 use crate::report::terminal::Style;
 use crate::verdict::{Judgement, Status, Verdict, worst};
@@ -39,20 +41,52 @@ fn notes(plans: &[Plan]) -> String {
 fn show(done: &[(Variant, Done)]) -> u8 {
     let rows: Vec<_> = done.iter().map(|(variant, one)| variant.row(&one.verdict)).collect();
     print!("{}", table::proof(&rows, &Style::of_stdout()));
+    leave_proofs(done);
+    page::of_runs(&done.iter().map(|(_, one)| one.dir.as_path()).collect::<Vec<_>>());
     worst(done.iter().map(|(variant, one)| variant.exit_code(&one.verdict)))
+}
+
+/// Leaves the proof of each experiment in the folder of its own run. One that cannot be written is told, and is no proof.
+fn leave_proofs(done: &[(Variant, Done)]) {
+    for rows in done.chunk_by(|(one, _), (other, _)| one.file == other.file) {
+        let own = rows.iter().find(|(variant, _)| variant.twin == Twin::Experiment);
+        let Some((_, own)) = own else { continue };
+        if let Err(error) = proof(rows).write(&own.dir) {
+            eprintln!("warning: the proof could not be written: {error}");
+        }
+    }
+}
+
+/// The proof of one experiment, of whose runs those made are given.
+fn proof(rows: &[(Variant, Done)]) -> Proof {
+    let (variant, done) = &rows[0];
+    let is_whole = rows.len() == variant.rows;
+    let (sha256, experiment) = (variant.sha256.clone(), done.verdict.experiment.clone());
+    let rows: Vec<campaign::ProofRow> = rows.iter().map(|(variant, done)| variant.proof_row(done)).collect();
+    Proof {
+        schema_version: Proof::SCHEMA_VERSION,
+        experiment,
+        sha256,
+        proven_unix_ms: jiff::Timestamp::now().as_millisecond(),
+        proven: is_whole && rows.iter().all(|row| row.as_it_should_be) && Proof::shows_failure(&rows),
+        rows,
+    }
 }
 
 /// A run of the proof and what it should give.
 struct Variant {
+    /// The experiment's file.
+    file: PathBuf,
+    /// SHA-256 of it.
+    sha256: String,
+    /// How many runs its proof has.
+    rows: usize,
     twin: Twin,
     expected: Expected,
 }
 
 fn variants(plan: &Plan) -> Vec<(Variant, Plan)> {
-    let passes = |twin, plan| {
-        let expected = Expected::Pass;
-        (Variant { twin, expected }, plan)
-    };
+    let passes = |twin, changed| (Variant::of(&plan.experiment, twin, Expected::Pass), changed);
     let mut variants = Vec::new();
     if !plan.faults.is_empty() {
         variants.push(passes(Twin::Control, plan.without_method()));
@@ -67,16 +101,47 @@ fn variants(plan: &Plan) -> Vec<(Variant, Plan)> {
         if !plan.faults.is_empty() {
             variants.push(passes(twin(false), changed.without_method()));
         }
-        let fails = Variant {
-            twin: twin(true),
-            expected: Expected::FailBy(control.fails.clone()),
-        };
+        let fails = Variant::of(&plan.experiment, twin(true), Expected::FailBy(control.fails.clone()));
         variants.push((fails, changed));
+    }
+    let rows = variants.len();
+    for (variant, _) in &mut variants {
+        variant.rows = rows;
     }
     variants
 }
 
 impl Variant {
+    fn of(experiment: &ExperimentInfo, twin: Twin, expected: Expected) -> Self {
+        Self {
+            file: experiment.path.clone(),
+            sha256: experiment.sha256.clone(),
+            rows: 0,
+            twin,
+            expected,
+        }
+    }
+
+    fn proof_row(&self, done: &Done) -> campaign::ProofRow {
+        let (control, faults) = match &self.twin {
+            Twin::Control => (None, false),
+            Twin::Experiment => (None, true),
+            Twin::NegativeControl { name, method } => (Some(name.clone()), *method),
+        };
+        campaign::ProofRow {
+            control,
+            faults,
+            fails: match &self.expected {
+                Expected::Pass => Vec::new(),
+                Expected::FailBy(names) => names.clone(),
+            },
+            run: done.dir.file_name().map_or_else(|| done.dir.clone(), PathBuf::from),
+            status: done.verdict.status,
+            verdict: done.verdict.verdict,
+            as_it_should_be: self.as_it_should_be(&done.verdict),
+        }
+    }
+
     fn as_it_should_be(&self, verdict: &Verdict) -> bool {
         if verdict.status != Status::Completed {
             return false;
@@ -123,15 +188,88 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
+    fn plan() -> Plan {
+        let file = std::path::Path::new("experiments/guestbook/book-paused.yaml");
+        let overrides = crate::experiment::Overrides::default();
+        let here = crate::kernel::Capabilities::here(crate::system::docker::TRAITS);
+        crate::experiment::load(file, &overrides, &here).unwrap()
+    }
+
+    /// Runs as the variants of the plan want them, each in a folder of that name.
+    fn done(plan: &Plan, verdict: impl Fn(&Variant) -> Verdict) -> Vec<(Variant, Done)> {
+        let made = |(variant, _): (Variant, Plan)| {
+            let verdict = verdict(&variant);
+            (
+                variant,
+                Done {
+                    verdict,
+                    dir: "runs/own".into(),
+                },
+            )
+        };
+        variants(plan).into_iter().map(made).collect()
+    }
+
+    /// What each variant should come to.
+    fn as_expected(variant: &Variant) -> Verdict {
+        match &variant.expected {
+            Expected::Pass => sample::passed(),
+            Expected::FailBy(names) => {
+                let mut verdict = sample::failed();
+                for (assertion, name) in verdict.assertions.iter_mut().rev().zip(names) {
+                    assertion.name.clone_from(name);
+                    assertion.finding.verdict = Judgement::Fail;
+                }
+                verdict
+            }
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_every_row_and_shows_a_failure() {
+        let plan = plan();
+        let whole = proof(&done(&plan, as_expected));
+        assert!(whole.proven, "{whole:?}");
+        assert_eq!(whole.sha256, plan.experiment.sha256);
+        let rows: Vec<_> = whole
+            .rows
+            .iter()
+            .map(|row| (row.control.is_some(), row.faults))
+            .collect();
+        assert_eq!(rows[..2], [(false, false), (false, true)]);
+        assert!(rows[2..].chunks(2).all(|pair| pair == [(true, false), (true, true)]));
+        let all_pass = proof(&done(&plan, |_| sample::passed()));
+        assert!(!all_pass.proven, "a control that did not fail proves nothing");
+        let mut cut_short = done(&plan, as_expected);
+        cut_short.pop();
+        assert!(!proof(&cut_short).proven);
+        let bare = Plan {
+            negative_controls: Vec::new(),
+            ..plan
+        };
+        let unproven = proof(&done(&bare, as_expected));
+        assert!(!unproven.proven && unproven.rows.iter().all(|row| row.as_it_should_be));
+    }
+
+    #[test]
+    fn a_proof_is_left_with_the_experiments_own_run_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut runs = done(&plan(), as_expected);
+        for (number, (_, one)) in runs.iter_mut().enumerate() {
+            one.dir = folder.path().join(number.to_string());
+            std::fs::create_dir(&one.dir).unwrap();
+        }
+        leave_proofs(&runs);
+        let read = |number: &str| Proof::read(&folder.path().join(number)).unwrap();
+        assert_eq!(read("0"), None);
+        let proof = read("1").unwrap();
+        assert!(proof.proven);
+        assert_eq!(proof.rows[1].run, PathBuf::from("1"));
+    }
+
     #[test]
     fn an_experiment_without_a_negative_control_is_noted_and_one_with_controls_is_not() {
-        let file = std::path::Path::new("experiments/guestbook/book-paused.yaml");
-        let proven = crate::experiment::load(
-            file,
-            &crate::experiment::Overrides::default(),
-            &crate::kernel::Capabilities::here(crate::system::docker::TRAITS),
-        )
-        .unwrap();
+        let proven = plan();
         let mut bare = proven.clone();
         bare.negative_controls.clear();
         bare.experiment.path = "bare.yaml".into();
@@ -143,8 +281,7 @@ mod tests {
     fn a_control_must_fail_by_every_assertion_that_it_names_and_a_pass_is_a_pass() {
         let by = |names: &[&str]| Expected::FailBy(names.iter().map(|&name| name.to_owned()).collect());
         let is = |expected: Expected, verdict: &Verdict| {
-            let twin = Twin::Experiment;
-            Variant { twin, expected }.as_it_should_be(verdict)
+            Variant::of(&plan().experiment, Twin::Experiment, expected).as_it_should_be(verdict)
         };
         let verdict = sample::failed();
         let names: Vec<&str> = failed(&verdict).collect();

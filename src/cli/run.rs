@@ -1,6 +1,7 @@
 //! `nightmail run`.
 
 use super::args::RunArgs;
+use super::page;
 use super::runner::{Done, make_runs};
 use crate::report::table;
 use crate::report::terminal::Style;
@@ -15,6 +16,7 @@ fn show(done: &[((), Done)]) -> u8 {
     if done.len() > 1 {
         let rows: Vec<_> = done.iter().map(|(_, one)| (&one.verdict, one.dir.as_path())).collect();
         print!("{}", table::runs(&rows, &Style::of_stdout()));
+        page::of_runs(&rows.iter().map(|(_, dir)| *dir).collect::<Vec<_>>());
     }
     worst(done.iter().map(|(_, one)| one.verdict.exit_code))
 }

@@ -145,6 +145,7 @@ invariants:
                 detail: String::new(),
                 evidence: Vec::new(),
                 samples: 0,
+                first: None,
             },
         }
     }

@@ -1,8 +1,8 @@
 //! The history: every operation, gauge reading, heartbeat and final read of a run, on disk before it is judged.
 //!
 //! `history.jsonl` holds one [`Record`] a line. Times are microseconds since the run's epoch, the instant the load
-//! started (`at_us` of [`crate::event::Entry`] counts from the same epoch). `record` writes; `load` reads, with `line` as
-//! its quick way through the lines that `record` writes.
+//! started (`at_us` of [`crate::event::Entry`] counts from the same epoch). `record` writes; `load` reads it into memory, `pass`
+//! goes through it, both with `line` as the quick way through the lines that `record` writes.
 
 use std::borrow::Cow;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod line;
 pub mod load;
+pub mod pass;
 pub mod record;
 mod value;
 

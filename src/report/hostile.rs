@@ -9,7 +9,7 @@ use super::sample;
 use super::table::{self, Expected, ProofRow, Twin};
 use super::terminal::{Options, Style, Terminal, verdict_block};
 use super::tests::Shared;
-use super::{html, junit, summary};
+use super::{campaign, html, junit, summary};
 use crate::event::{Entry, Event};
 use crate::history::load::History;
 use crate::plan::Plan;
@@ -18,7 +18,9 @@ use crate::verdict::Verdict;
 const HOSTILE: &str = "<script>alert(1)</script> ]]> \x1b[2J\x1b]0;owned\x07 \u{202e} | `x` \" onload=\"y' & --> </style> \r @all #1\n- two";
 
 /// Keys whose strings are words of a format, not data.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 10] = [
+    "answer",
+    "unit",
     "kind",
     "status",
     "phase",
@@ -142,6 +144,17 @@ fn the_page_shows_it_as_text() {
         assert!(!page.contains("<script") && !page.contains("\" onload=\""));
         assert_eq!(page.matches("</style>").count(), 1, "its own");
     }
+}
+
+#[test]
+fn the_page_of_a_campaign_shows_it_as_text() {
+    let mut value = serde_json::to_value(campaign::sample_page()).unwrap();
+    poison(&mut value);
+    let page = campaign::render(&serde_json::from_value(value).unwrap());
+    assert_harmless(&page);
+    assert!(page.contains("&lt;script&gt;alert(1)"));
+    assert!(!page.contains("<script") && !page.contains("\" onload=\""));
+    assert_eq!(page.matches("</style>").count(), 1, "its own");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::history::load::History;
 use crate::plan::Plan;
 use crate::verdict::{self, Verdict};
 
+pub mod campaign;
 pub mod comparison;
 pub mod gate;
 pub mod github;

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Entry, Event, Phase};
 use crate::history::load::History;
 use crate::history::{Op, Outcome};
@@ -25,8 +27,8 @@ const BIN_WIDTHS_MS: [u64; 12] = [
 ];
 
 /// The time axis and what lies on it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Timeline {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
     /// The end of the axis; it starts at 0, when the load started.
     pub end_ms: f64,
     /// When the gate passed or was refused.
@@ -46,16 +48,16 @@ pub(super) struct Timeline {
 }
 
 /// A phase on the axis.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct PhaseSpan {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSpan {
     pub phase: Phase,
     pub from_ms: f64,
     pub to_ms: f64,
 }
 
 /// A fault on the axis.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct FaultSpan {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultSpan {
     /// From 1, as the page counts.
     pub number: usize,
     pub name: String,
@@ -70,7 +72,15 @@ pub(super) struct FaultSpan {
 impl Timeline {
     /// Lays a run out on its axis.
     pub fn new(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[Entry]) -> Self {
-        let end_ms = end_ms(plan, verdict, history, events);
+        let last_op_us = history.ops.iter().map(|op| op.intended_us).max();
+        let last_sample_us = history.samples.iter().map(|sample| sample.at_us).max();
+        let last_us = last_op_us.max(last_sample_us);
+        Self::laid_out(plan, verdict, last_us.map(|us| ms(us as i64)), events)
+    }
+
+    /// The same where only the time of the last operation or reading is known.
+    pub fn laid_out(plan: &Plan, verdict: &Verdict, last_ms: Option<f64>, events: &[Entry]) -> Self {
+        let end_ms = end_ms(plan, verdict, last_ms, events);
         let gate_ms = events
             .iter()
             .find(|entry| matches!(entry.event, Event::Gate { .. }))
@@ -112,24 +122,17 @@ fn ms(us: i64) -> f64 {
     us as f64 / 1_000.0
 }
 
-fn end_ms(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[Entry]) -> f64 {
+fn end_ms(plan: &Plan, verdict: &Verdict, last_ms: Option<f64>, events: &[Entry]) -> f64 {
     let load_ended_us = events
         .iter()
         .find(|entry| matches!(entry.event, Event::LoadEnded(_)))
         .map(|entry| entry.at_us);
-    let last_op_us = history.ops.iter().map(|op| op.intended_us).max();
-    let last_sample_us = history.samples.iter().map(|sample| sample.at_us).max();
     let last_heal_ms = verdict
         .faults
         .iter()
         .filter_map(|fault| fault.healed_ms)
         .reduce(f64::max);
-    let measured = [
-        load_ended_us.map(ms),
-        last_op_us.map(|us| ms(us as i64)),
-        last_sample_us.map(|us| ms(us as i64)),
-        last_heal_ms,
-    ];
+    let measured = [load_ended_us.map(ms), last_ms, last_heal_ms];
     match measured.into_iter().flatten().reduce(f64::max) {
         Some(end) if end > 0.0 => end,
         _ => (plan.schedule.total_ms as f64).max(1_000.0),

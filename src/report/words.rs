@@ -1,5 +1,6 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
+use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::{Decision, Outcome, Row};
 use crate::event::Phase;
@@ -88,6 +89,47 @@ pub(super) fn outcome(verdict: &Verdict) -> &'static str {
         (Status::Aborted, _) => "aborted",
         (Status::Interrupted, _) => "interrupted",
     }
+}
+
+/// The answer of a campaign, as it stands on top of its page.
+pub(super) fn campaign_answer(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Go => "Go",
+        Answer::NotProven => "Not proven",
+        Answer::NoGo => "No-go",
+    }
+}
+
+/// The judgement that an answer looks like.
+pub(super) fn campaign_judgement(answer: Answer) -> Judgement {
+    match answer {
+        Answer::Go => Judgement::Pass,
+        Answer::NotProven => Judgement::Inconclusive,
+        Answer::NoGo => Judgement::Fail,
+    }
+}
+
+/// What a business service's judgement means.
+pub(super) fn tolerance(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Pass => "within",
+        Judgement::Inconclusive => "cannot be said",
+        Judgement::Fail => "exceeded",
+    }
+}
+
+/// What a run or several of them came to, in a table of what was tried.
+pub(super) fn tried(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Pass => "passed",
+        Judgement::Inconclusive => "inconclusive",
+        Judgement::Fail => "failed",
+    }
+}
+
+/// A title within a sentence.
+pub(super) fn quoted(title: &str) -> String {
+    format!("“{}”", clean(title))
 }
 
 /// What kind of assertion it is, in two words at most.

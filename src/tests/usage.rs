@@ -323,6 +323,38 @@ fn a_merge_on_github_annotates_and_leaves_what_it_reads_untouched() {
 }
 
 #[test]
+fn what_cannot_be_reported_is_told_and_named_on_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = dir.path().join("half");
+    let newer = dir.path().join("newer");
+    for (folder, plan) in [(&half, "{\"schema_version\": 1,"), (&newer, "{\"schema_version\": 99}")] {
+        std::fs::create_dir(folder).unwrap();
+        std::fs::write(folder.join("plan.json"), plan).unwrap();
+    }
+    let page = dir.path().join("page.html");
+    let nowhere = dir.path().join("nowhere");
+    let paths = [&half, &newer, &nowhere].map(|path| path.to_str().unwrap());
+    let output = nightmail(&[&["report"], &paths[..], &["--out", page.to_str().unwrap()]].concat());
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{message}");
+    assert!(message.contains("half/plan.json: EOF while parsing"), "{message}");
+    assert!(message.contains("newer/plan.json: it has version 99"), "{message}");
+    assert!(message.contains("nowhere: No such file"), "{message}");
+    assert_eq!(message.matches("hint: ").count(), 3, "{message}");
+    let told = text(&output.stdout);
+    assert!(told.contains("NOT PROVEN") && told.contains("page.html"), "{told}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("Not read:") && page.contains("it has version 99"));
+
+    let output = nightmail(&["report", paths[0], "--out", "/proc/nowhere/page.html"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("the page could not be written"));
+    let output = nightmail(&["report", paths[0], "--stale-after", "30"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("the units are h, d and w"));
+}
+
+#[test]
 fn a_reader_that_has_closed_the_pipe_changes_no_exit_code_and_causes_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     let bad = changed(dir.path(), "title:", "titel:");

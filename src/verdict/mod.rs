@@ -54,6 +54,25 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// How many operations or items it rests on.
     pub samples: u64,
+    /// The first violation in time; absent where there is none, or where it is of no operation, reading or instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Violation>,
+}
+
+/// A violation: what was violated, by what, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Violation {
+    /// When its customer arrived, or when the gauge was read, in milliseconds since the load started; absent if nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<f64>,
+    /// The operation, a key of `system.operations`, or the gauge, a key of `system.metrics`; absent if it is neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The operation's idempotency key, or the element of a final read; absent if it is neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What is wrong with it, in one line.
+    pub text: String,
 }
 
 impl Finding {

@@ -297,6 +297,7 @@ pub fn gate(at_us: u64, passed: bool) -> Entry {
         detail: "as measured then".into(),
         evidence: Vec::new(),
         samples: 200,
+        first: None,
     };
     let assertion = Assertion {
         name: "buying succeeds".into(),

@@ -7,6 +7,7 @@ mod checkers;
 mod copied;
 mod defects;
 mod device_log;
+mod first;
 mod generated;
 mod judgement;
 mod limit;

@@ -150,14 +150,15 @@ pub(super) fn bound_line(page: &Page<'_>, plot: &Plot, y: f64, probe: &Probe) ->
 }
 
 /// A logarithmic scale in whole decades.
-struct Decades {
+pub(in crate::report) struct Decades {
     /// Powers of ten, of milliseconds.
     from: i32,
     to: i32,
 }
 
 impl Decades {
-    fn of(values_ms: impl Iterator<Item = f64>) -> Self {
+    /// A scale that holds these values.
+    pub fn of(values_ms: impl Iterator<Item = f64>) -> Self {
         let (mut least, mut greatest) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values_ms.filter(|value| value.is_finite()) {
             let value = value.max(0.01);
@@ -174,11 +175,13 @@ impl Decades {
         }
     }
 
-    fn share(&self, ms: f64) -> f64 {
+    /// Where a value lies: 0 at the least decade, 1 at the greatest.
+    pub fn share(&self, ms: f64) -> f64 {
         (ms.max(0.001).log10() - f64::from(self.from)) / f64::from(self.to - self.from)
     }
 
-    fn grid(&self) -> Vec<(f64, String)> {
+    /// Each decade, where it lies, and its name.
+    pub fn grid(&self) -> Vec<(f64, String)> {
         (self.from..=self.to)
             .map(|power| {
                 let ms = 10f64.powi(power);
@@ -227,7 +230,7 @@ fn latency_plot(page: &Page<'_>, plot: &Plot, series: &OperationSeries) -> Marku
 }
 
 /// Samples of lines with their names, from the right.
-pub(super) fn legend(y: f64, entries: &[(&str, &str)]) -> Markup {
+pub(in crate::report) fn legend(y: f64, entries: &[(&str, &str)]) -> Markup {
     const ENTRY: f64 = 150.0;
     html! {
         @for (index, (class, name)) in entries.iter().enumerate() {

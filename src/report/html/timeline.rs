@@ -7,7 +7,7 @@ use crate::report::series::{FaultSpan, PhaseSpan, Timeline};
 use crate::report::svg::{self, AXIS_HEIGHT, LEFT, Plot, RIGHT, TimeAxis, n};
 use crate::report::text::{clean, duration, instant, shorten};
 use crate::report::words;
-use crate::verdict::Degraded;
+use crate::verdict::{Degraded, Recovery};
 
 const ROW: f64 = 30.0;
 const BAR: f64 = 18.0;
@@ -15,17 +15,18 @@ const BAR: f64 = 18.0;
 const LETTER: f64 = 7.0;
 
 pub(super) fn section(page: &Page<'_>) -> Markup {
-    let rows = Rows::new(page);
+    let recovery = &page.verdict.recovery;
+    let rows = Rows::new(page.timeline, recovery, &recovery.degraded);
     let plot = Plot {
         time: TimeAxis::new(page.timeline),
         top: 8.0,
-        height: rows.count() as f64 * ROW,
+        height: rows.height(),
     };
     html! {
         section {
             h2 { "The run" }
             figure tabindex="0" {
-                (svg::drawing("timeline", plot.bottom() + AXIS_HEIGHT, "The run on one time axis", &describe(page), rows.draw(&plot)))
+                (svg::drawing("timeline", plot.bottom() + AXIS_HEIGHT, "The run on one time axis", &describe(page), html! { (rows.draw(&plot)) (plot.time_labels()) }))
                 figcaption {
                     "Hatched: a fault in force, from its measured effect to its measured heal. The small triangle marks the planned start. "
                     "The same bands lie behind every chart below; the dotted line is the moment of recovery."
@@ -36,7 +37,15 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
 }
 
 fn describe(page: &Page<'_>) -> String {
-    let timeline = page.timeline;
+    let mut sentences = told(page.timeline);
+    for figure in words::recovery_figures(page.verdict) {
+        sentences.push(format!("{}: {}.", figure.name, figure.value));
+    }
+    sentences.join(" ")
+}
+
+/// Phases and faults with their times, a sentence each: the drawing for those who do not see it.
+pub(in crate::report) fn told(timeline: &Timeline) -> Vec<String> {
     let mut sentences: Vec<String> = timeline
         .phases
         .iter()
@@ -59,14 +68,11 @@ fn describe(page: &Page<'_>) -> String {
             end(fault.healed_ms)
         ));
     }
-    for figure in words::recovery_figures(page.verdict) {
-        sentences.push(format!("{}: {}.", figure.name, figure.value));
-    }
-    sentences.join(" ")
+    sentences
 }
 
-/// What is drawn, a row each.
-struct Rows<'a> {
+/// What is drawn, a row each: phases, faults, bad time by operation, and the brackets.
+pub(in crate::report) struct Rows<'a> {
     timeline: &'a Timeline,
     degraded: Vec<(&'a str, Vec<&'a Degraded>)>,
     brackets: Vec<Bracket>,
@@ -83,9 +89,10 @@ struct Bracket {
 }
 
 impl<'a> Rows<'a> {
-    fn new(page: &'a Page<'_>) -> Self {
+    /// `stretches` is the bad time to be drawn.
+    pub fn new(timeline: &'a Timeline, recovery: &Recovery, stretches: &'a [Degraded]) -> Self {
         let mut degraded: Vec<(&str, Vec<&Degraded>)> = Vec::new();
-        for stretch in &page.verdict.recovery.degraded {
+        for stretch in stretches {
             match degraded
                 .iter_mut()
                 .find(|(operation, _)| *operation == stretch.operation)
@@ -95,17 +102,23 @@ impl<'a> Rows<'a> {
             }
         }
         Self {
-            timeline: page.timeline,
+            timeline,
             degraded,
-            brackets: brackets(page),
+            brackets: brackets(timeline, recovery),
         }
+    }
+
+    /// The height of all of them.
+    pub fn height(&self) -> f64 {
+        self.count() as f64 * ROW
     }
 
     fn count(&self) -> usize {
         1 + self.timeline.faults.len() + self.degraded.len() + self.brackets.len()
     }
 
-    fn draw(&self, plot: &Plot) -> Markup {
+    /// Draws them from the top of the plot on, which must have their height.
+    pub fn draw(&self, plot: &Plot) -> Markup {
         let mut row = 0;
         let mut next = || {
             row += 1;
@@ -118,13 +131,11 @@ impl<'a> Rows<'a> {
             @for fault in &self.timeline.faults { (fault_row(plot, next(), fault, self.timeline.end_ms)) }
             @for (operation, stretches) in &self.degraded { (degraded_row(plot, next(), operation, stretches)) }
             @for bracket in &self.brackets { (bracket_row(plot, next(), bracket)) }
-            (plot.time_labels())
         }
     }
 }
 
-fn brackets(page: &Page<'_>) -> Vec<Bracket> {
-    let (timeline, recovery) = (page.timeline, &page.verdict.recovery);
+fn brackets(timeline: &Timeline, recovery: &Recovery) -> Vec<Bracket> {
     let mut brackets = Vec::new();
     let value = |ms: f64| format!("{}{}", if recovery.censored { "more than " } else { "" }, duration(ms));
     if let (Some(from_ms), Some(to_ms)) = (timeline.first_effect_ms, timeline.disruption_end_ms) {

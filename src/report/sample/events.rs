@@ -60,6 +60,7 @@ pub(in crate::report) fn events() -> Vec<Entry> {
             -2_000,
             Event::ImageReady {
                 image: "replicas".to_owned(),
+                reference: "replicas:abababababab".to_owned(),
                 took_ms: 380,
             },
         ),
@@ -67,6 +68,7 @@ pub(in crate::report) fn events() -> Vec<Entry> {
             -1_990,
             Event::ImageReady {
                 image: "postgres".to_owned(),
+                reference: String::new(),
                 took_ms: 0,
             },
         ),

@@ -52,6 +52,7 @@ fn assertion(
             detail: detail.to_owned(),
             evidence: evidence.iter().map(|&line| line.to_owned()).collect(),
             samples,
+            first: None,
         },
     }
 }

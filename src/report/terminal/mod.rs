@@ -13,6 +13,7 @@ use crate::verdict::Verdict;
 
 mod block;
 mod board;
+mod campaign;
 mod live;
 mod style;
 pub(in crate::report) mod told;
@@ -51,6 +52,8 @@ impl Options {
         }
     }
 }
+
+pub use campaign::lines as campaign_lines;
 
 /// Shows runs, one after the other.
 pub struct Terminal {

@@ -106,8 +106,10 @@ fn set_up(event: &Event) -> Option<Told> {
         Event::ImageStarted { image, step } => {
             Told::new(Mark::Plain, format!("image {}: {}", clean(image), clean(step)))
         }
-        Event::ImageReady { image, took_ms: 0 } => Told::new(Mark::Good, format!("image {} is there", clean(image))),
-        Event::ImageReady { image, took_ms } => Told::new(
+        Event::ImageReady { image, took_ms: 0, .. } => {
+            Told::new(Mark::Good, format!("image {} is there", clean(image)))
+        }
+        Event::ImageReady { image, took_ms, .. } => Told::new(
             Mark::Good,
             format!("image {} made in {}", clean(image), duration(*took_ms as f64)),
         ),

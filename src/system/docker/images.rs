@@ -130,7 +130,7 @@ impl Maker<'_> {
             .map_err(|error| failed(name, error))?;
         let reference = identity::reference(name, &digest);
         if self.exists(&reference).await? {
-            self.ready(name, announced.then_some(began));
+            self.ready(name, &reference, announced.then_some(began));
             return Ok(reference);
         }
         if !announced {
@@ -141,7 +141,7 @@ impl Maker<'_> {
         if !self.exists(&reference).await? {
             build::build(self.client, name, &reference, image).await?;
         }
-        self.ready(name, Some(began));
+        self.ready(name, &reference, Some(began));
         Ok(reference)
     }
 
@@ -162,7 +162,7 @@ impl Maker<'_> {
             .map_err(|error| failed(service, error))?;
         let reference = identity::reference(&name, &context.digest);
         if self.exists(&reference).await? {
-            self.ready(&name, None);
+            self.ready(&name, &reference, None);
             return Ok(reference);
         }
         self.announce(
@@ -180,7 +180,7 @@ impl Maker<'_> {
             }
             build::submit(self.client, &name, &reference, options, context.archive).await?;
         }
-        self.ready(&name, Some(began));
+        self.ready(&name, &reference, Some(began));
         Ok(reference)
     }
 
@@ -193,7 +193,7 @@ impl Maker<'_> {
             format!("{name}:latest")
         };
         if self.exists(&reference).await? {
-            self.ready(name, None);
+            self.ready(name, &reference, None);
             return Ok(reference);
         }
         let began = Instant::now();
@@ -216,7 +216,7 @@ impl Maker<'_> {
                 });
             }
         }
-        self.ready(name, Some(began));
+        self.ready(name, &reference, Some(began));
         Ok(reference)
     }
 
@@ -246,9 +246,10 @@ impl Maker<'_> {
         });
     }
 
-    fn ready(&self, name: &str, began: Option<Instant>) {
+    fn ready(&self, name: &str, reference: &str, began: Option<Instant>) {
         let _ = self.events.emit(Event::ImageReady {
             image: name.to_owned(),
+            reference: reference.to_owned(),
             took_ms: began.map_or(0, |began| began.elapsed().as_millis() as u64),
         });
     }

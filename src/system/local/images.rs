@@ -37,6 +37,8 @@ pub(super) enum Told {
     Ready {
         /// Its name.
         image: String,
+        /// The same with a hash of its content.
+        reference: String,
         /// How long that took.
         took_ms: u64,
     },
@@ -125,8 +127,16 @@ async fn ask(
             Told::Started { image, step } => {
                 let _ = events.emit(Event::ImageStarted { image, step });
             }
-            Told::Ready { image, took_ms } => {
-                let _ = events.emit(Event::ImageReady { image, took_ms });
+            Told::Ready {
+                image,
+                reference,
+                took_ms,
+            } => {
+                let _ = events.emit(Event::ImageReady {
+                    image,
+                    reference,
+                    took_ms,
+                });
             }
             Told::Notice(notice) => events.notice(notice),
             Told::Done(images) => return Ok(Ok(images)),

@@ -284,6 +284,7 @@ impl<'a> Making<'a> {
         let announced = *self.announced.lock().expect("no holder panics");
         self.teller.tell(&Told::Ready {
             image: self.image.clone(),
+            reference: stored.reference.clone(),
             took_ms: if announced {
                 self.began.elapsed().as_millis() as u64
             } else {

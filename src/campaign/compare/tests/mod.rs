@@ -31,6 +31,8 @@ pub(crate) fn run(experiment: &str, number: i64) -> RunRecord {
         took_ms: 30_000,
         is_twin: false,
         targets: BTreeSet::new(),
+        scope: Default::default(),
+        proof: None,
         verdict,
     }
 }

@@ -29,7 +29,7 @@ fn timeline(rate: u64, fate: impl Fn(u64) -> Option<u64>) -> Saved {
 }
 
 /// Nothing succeeds in these times, given in milliseconds.
-fn outages(rate: u64, times_ms: &[(u64, u64)]) -> Saved {
+pub(super) fn outages(rate: u64, times_ms: &[(u64, u64)]) -> Saved {
     let out = |at_us: u64| {
         times_ms
             .iter()

@@ -1,0 +1,56 @@
+//! `nightmail report`, and the page of all the runs that one command made.
+
+use std::path::{Path, PathBuf};
+
+use super::args::PageArgs;
+use super::exit;
+use crate::campaign::{Campaign, ReadError};
+use crate::report::campaign::model::Page;
+use crate::report::campaign::{self, Options};
+use crate::report::terminal::{Style, campaign_lines};
+
+/// Writes the page of some runs. What cannot be read is told, named on the page, and makes the exit code 4.
+pub fn page(args: &PageArgs) -> u8 {
+    let options = Options {
+        stale_after_ms: args.stale_after.as_millis() as u64,
+        ..Options::now()
+    };
+    match write(&args.runs, &args.out, &options) {
+        Ok((page, not_read)) => {
+            print!("{}", campaign_lines(&page, &args.out, &Style::of_stdout()));
+            match not_read {
+                0 => exit::PASSED,
+                _ => exit::BROKEN,
+            }
+        }
+        Err(code) => code,
+    }
+}
+
+/// Writes the page of the runs that a command has just made beside their folders, if there are several. A page that cannot be
+/// written hides no verdict.
+pub fn of_runs(dirs: &[&Path]) {
+    let [first, _, ..] = dirs else { return };
+    let Some(out) = first.parent() else { return };
+    let file = out.join(campaign::FILE);
+    let runs: Vec<PathBuf> = dirs.iter().map(|dir| dir.to_path_buf()).collect();
+    if let Ok((page, _)) = write(&runs, &file, &Options::now()) {
+        print!("{}", campaign_lines(&page, &file, &Style::of_stdout()));
+    }
+}
+
+/// The page, and how many paths could not be read. On an error it is printed and the exit code comes back.
+fn write(runs: &[PathBuf], file: &Path, options: &Options) -> Result<(Page, usize), u8> {
+    let (campaign, wrong) = Campaign::gather(runs);
+    for error in &wrong {
+        eprintln!("error: {error}");
+    }
+    let not_read: Vec<String> = wrong.iter().map(ReadError::reason).collect();
+    match campaign::write(file, &campaign, &not_read, options) {
+        Ok(page) => Ok((page, wrong.len())),
+        Err(error) => {
+            eprintln!("error: the page could not be written: {error}");
+            Err(exit::BROKEN)
+        }
+    }
+}

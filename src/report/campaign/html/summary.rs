@@ -1,0 +1,154 @@
+//! The first page: business services, the numbers that must be zero, and what customers would have noticed.
+
+use maud::{Markup, html};
+
+use super::{run_link, run_links, wide};
+use crate::report::campaign::model::{Notice, Noticed, Page, ServiceRow, Zero, Zeros};
+use crate::report::html::class;
+use crate::report::text::{clean, count, duration, percent_of, plural};
+use crate::report::words;
+use crate::verdict::Judgement;
+
+pub(super) fn sections(page: &Page) -> Markup {
+    html! {
+        (services(page))
+        (zeros(&page.zeros, page.experiments.len()))
+        (noticed(&page.noticed))
+    }
+}
+
+fn services(page: &Page) -> Markup {
+    html! {
+        section {
+            h2 id="services" { "Business services against their impact tolerances" }
+            @if page.services.is_empty() {
+                p.note { "No run had a business service in its load: " code { "business-services" } " in " code { "system.yaml" } " say which there are, and what disruption of each is tolerable." }
+            } @else {
+                (wide("Business services", html! { table {
+                    thead { tr {
+                        th { "impact tolerance" } th { "business service" } th { "tolerated in one run" }
+                        th { "worst disruption" } th { "greatest loss" } th.number { "runs" }
+                    } }
+                    tbody { @for row in &page.services { (service(row)) } }
+                } }))
+                p.note { "Tolerated is so much in any one run, whatever breaks. A service is disrupted while fewer of its customers are served than its tolerance says, over a rolling second, from the moment at which the steady state was found." }
+            }
+        }
+    }
+}
+
+fn service(row: &ServiceRow) -> Markup {
+    html! {
+        tr {
+            td { (mark(row.verdict, words::tolerance(row.verdict))) }
+            th scope="row" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
+            td { (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost" }
+            td {
+                @match &row.disrupted {
+                    Some(worst) if worst.value > 0.0 => {
+                        strong { (duration(worst.value)) }
+                        @if row.tolerated_ms > 0 { ", " (percent_of(worst.value / row.tolerated_ms as f64 * 100.0)) " of it" }
+                        br; "in " (run_link(&worst.run))
+                    }
+                    Some(_) => strong { "none" },
+                    None => "cannot be said",
+                }
+                @if let Some((run, why)) = row.untold.first() {
+                    br; span.kind {
+                        "cannot be said in " (plural(row.untold.len() as u64, "run")) ", first in " (run_link(run)) ": " (clean(why))
+                    }
+                }
+            }
+            td {
+                @match &row.lost {
+                    Some(worst) if worst.value > 0 => { strong { (count(worst.value)) } br; "in " (run_link(&worst.run)) }
+                    Some(_) => strong { "0" },
+                    None => "cannot be said",
+                }
+            }
+            td.number { (count(row.runs)) }
+        }
+    }
+}
+
+/// A judgement in words and in shape, with words of its own.
+pub(super) fn mark(judgement: Judgement, words: &str) -> Markup {
+    html! {
+        span class=(format!("mark {}", class(judgement))) {
+            span aria-hidden="true" { (words::glyph(judgement, true)) } " " (clean(words))
+        }
+    }
+}
+
+fn zeros(zeros: &Zeros, runs: usize) -> Markup {
+    html! {
+        section {
+            h2 { "Three numbers that must be zero" }
+            @if runs == 0 {
+                p.note { "No run counts, so nothing can be said." }
+            } @else {
+                dl.figures {
+                    (zero("acknowledged and lost", "operations that customers were told are done, and that are gone; loss that an experiment tolerates included", &zeros.lost))
+                    (zero("happened twice", "effects that are there more often than they may be", &zeros.twice))
+                    (zero("ledger differences", "differences of ledgers, journals and copies that must agree", &zeros.ledger_differences))
+                }
+            }
+        }
+    }
+}
+
+fn zero(name: &str, meaning: &str, zero: &Zero) -> Markup {
+    let judgement = match (zero.sum, zero.untold) {
+        (Some(1..), _) => Judgement::Fail,
+        (Some(0), 0) => Judgement::Pass,
+        _ => Judgement::Inconclusive,
+    };
+    html! {
+        div class=(format!("zero {}", class(judgement))) {
+            dt { (name) }
+            dd {
+                strong {
+                    span class=(format!("mark {}", class(judgement))) {
+                        span aria-hidden="true" { (words::glyph(judgement, true)) } " "
+                        @match zero.sum { Some(sum) => (count(sum)), None => "cannot be said" }
+                    }
+                }
+                @if zero.sum.is_some() && zero.untold > 0 {
+                    span { "in " (plural(zero.told, "run")) "; in " (plural(zero.untold, "run")) " it cannot be said" }
+                }
+                @if !zero.found_in.is_empty() { span { "in " (run_links(&zero.found_in)) } }
+                span { (meaning) }
+            }
+        }
+    }
+}
+
+fn noticed(notice: &Notice) -> Markup {
+    let is_empty = notice.noticed.is_empty() && notice.unnoticed.is_empty() && notice.untold.is_empty();
+    html! {
+        section {
+            h2 id="noticed" { "What customers would have noticed" }
+            @if is_empty { p.note { "Nothing was run, so nothing can be said." } }
+            @for noticed in &notice.noticed { (of_run(noticed)) }
+            @if !notice.unnoticed.is_empty() {
+                p { "Nothing in " (run_links(&notice.unnoticed)) "." }
+            }
+            @if !notice.untold.is_empty() {
+                p { "It cannot be said of " (run_links(&notice.untold)) ": too few customers came, or the run did not come to its end." }
+            }
+        }
+    }
+}
+
+fn of_run(noticed: &Noticed) -> Markup {
+    html! {
+        h4 {
+            (run_link(&noticed.run))
+            @if !noticed.broken.is_empty() { ": " (clean(&noticed.broken)) }
+        }
+        ul.noticed {
+            @for sentence in &noticed.disrupted { li { (clean(sentence)) } }
+            @if !noticed.besides.is_empty() { li { @for sentence in &noticed.besides { (clean(sentence)) " " } } }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The page of a campaign: what a release manager signs.
+//!
+//! First the page as values ([`model`]), which golden tests compare; then that as one HTML file, which needs nothing else.
+//! Runs are taken from [`crate::campaign`]; what a run's folder has beyond its record (its history, its logs, its checksums)
+//! is read here, in memory that does not grow with the history.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::campaign::{Campaign, RunRecord};
+
+mod around;
+mod binned;
+pub mod course;
+mod coverage;
+mod decision;
+mod experiment;
+mod html;
+pub mod model;
+mod noticed;
+mod source;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(in crate::report) use tests::sample_page;
+
+use coverage::Freshness;
+use decision::{Counted, Grounds};
+pub use html::render;
+use model::Page;
+
+/// File of the page beside the folders of the runs that one command made.
+pub const FILE: &str = "report.html";
+
+/// How long a pass is fresh unless said otherwise: 30 days.
+pub const STALE_AFTER_MS: u64 = 30 * 24 * 3_600_000;
+
+/// What the page says beyond its runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Now, in milliseconds since 1970-01-01 UTC.
+    pub now_unix_ms: i64,
+    /// A pass that is older than this is told to be old.
+    pub stale_after_ms: u64,
+}
+
+impl Options {
+    /// Those of a page that is made now.
+    pub fn now() -> Self {
+        Self {
+            now_unix_ms: jiff::Timestamp::now().as_millisecond(),
+            stale_after_ms: STALE_AFTER_MS,
+        }
+    }
+}
+
+/// Makes the page. `not_read` says of what could not be read why.
+pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page {
+    let proofs = proofs(&campaign.runs);
+    let mut runs = Vec::new();
+    let mut experiments = Vec::new();
+    let mut evidence = Vec::new();
+    for run in &campaign.runs {
+        let mut source = source::read(&run.folder, run.counts());
+        let number = run.counts().then_some(runs.len() + 1);
+        evidence.push(experiment::evidence(number, run, source.as_ref(), &proofs));
+        if let Some(number) = number {
+            experiments.push(experiment::experiment(number, run, source.as_mut()));
+            runs.push(Counted { number, run });
+        }
+    }
+    let services = decision::services(&runs);
+    let not_run = not_run(campaign);
+    let grounds = Grounds {
+        runs: &runs,
+        services: &services,
+        not_run: &not_run,
+        not_read,
+    };
+    let freshness = Freshness {
+        stale_before_unix_ms: options.now_unix_ms.saturating_sub_unsigned(options.stale_after_ms),
+        proofs: &proofs,
+    };
+    Page {
+        nightmail: env!("CARGO_PKG_VERSION").to_owned(),
+        made_unix_ms: options.now_unix_ms,
+        stale_after_ms: options.stale_after_ms,
+        decision: grounds.decide(),
+        zeros: decision::zeros(&runs),
+        noticed: noticed::notice(&runs, &experiments),
+        coverage: coverage::coverage(&runs, &freshness),
+        services,
+        experiments,
+        evidence,
+        not_run,
+        not_read: not_read.to_vec(),
+    }
+}
+
+/// Makes the page and writes it to a file: whoever reads that reads the whole of it.
+pub fn write(file: &Path, campaign: &Campaign, not_read: &[String], options: &Options) -> io::Result<Page> {
+    let page = page(campaign, not_read, options);
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{}: not the name of a file", file.display()),
+        )
+    })?;
+    let dir = match file.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(dir)?;
+    super::replace(dir, name, render(&page).as_bytes())?;
+    Ok(page)
+}
+
+/// Whether each experiment file, by its SHA-256, is shown to be able to fail, as the latest proof of it says. Files that
+/// nobody tried to prove are not here.
+fn proofs(runs: &[RunRecord]) -> BTreeMap<&str, bool> {
+    let mut proofs: Vec<_> = runs.iter().filter_map(|run| run.proof.as_ref()).collect();
+    proofs.sort_by_key(|proof| proof.proven_unix_ms);
+    proofs
+        .into_iter()
+        .map(|proof| (proof.sha256.as_str(), proof.proven))
+        .collect()
+}
+
+/// Planned experiments of which there is no run, by their files.
+fn not_run(campaign: &Campaign) -> Vec<String> {
+    let was_run = |file: &Path| campaign.runs.iter().any(|run| run.file == file);
+    let missing = campaign.planned.iter().filter(|file| !was_run(file));
+    missing.map(|file| file.display().to_string()).collect()
+}
