@@ -145,6 +145,6 @@ fn write(path: &Path, text: &str) -> Result<(), u8> {
 }
 
 /// Today, the same everywhere.
-fn today() -> jiff::civil::Date {
+pub fn today() -> jiff::civil::Date {
     jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::args::{GateArgs, ShardChoice};
 use super::engine::{self, Choice, Chosen};
+use super::reports::Weights;
 use super::runner::{Runner, Shown, block_on, load_plans};
 use super::{exit, reports};
 use crate::campaign::shard::{self, Durations, Wanted};
@@ -46,7 +47,11 @@ async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) 
     if let Some(word) = &word {
         println!("{}", github::stop_commands(word));
     }
-    let Planned { campaign, jobs } = planned;
+    let Planned {
+        campaign,
+        jobs,
+        weights,
+    } = planned;
     let made = make(&runner, args, jobs, began).await;
     if let Some(word) = &word {
         println!("{}", github::resume_commands(word));
@@ -54,7 +59,7 @@ async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) 
     let mut campaign = campaign;
     campaign.runs = made.runs;
     campaign.runs.sort_by_key(|run| run.started_unix_ms);
-    let code = reports::conclude(&args.reports, &args.out, &campaign);
+    let code = reports::conclude(&args.reports, &weights, &args.out, &campaign);
     let codes = [code, made.code].into_iter().chain(runner.interrupted());
     worst(codes)
 }
@@ -64,6 +69,7 @@ struct Planned {
     /// Without runs yet.
     campaign: Campaign,
     jobs: VecDeque<Job>,
+    weights: Weights,
 }
 
 /// An experiment that is to be run.
@@ -77,10 +83,11 @@ struct Job {
 impl Planned {
     /// Everything that can be wrong is found here, before anything starts.
     fn new(args: &GateArgs, chosen: &Choice) -> Result<Self, u8> {
-        reports::check(&args.reports)?;
+        let weights = Weights::load(&args.reports)?;
         let durations = durations(args.durations.as_deref())?;
         let plans = each_once(load_plans(&args.select, chosen.traits())?);
-        Ok(Self::of(plans, args.shard, &durations, args.jobs))
+        let planned = Self::of(plans, args.shard, &durations, args.jobs);
+        Ok(Self { weights, ..planned })
     }
 
     fn of(plans: Vec<Plan>, choice: Option<ShardChoice>, durations: &Durations, at_once: usize) -> Self {
@@ -115,7 +122,11 @@ impl Planned {
             jobs.sort_by_key(|job| std::cmp::Reverse(job.expected_ms));
         }
         let jobs = jobs.into();
-        Self { campaign, jobs }
+        Self {
+            campaign,
+            jobs,
+            weights: Weights::default(),
+        }
     }
 }
 

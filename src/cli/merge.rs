@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::args::MergeArgs;
+use super::reports::Weights;
 use super::{exit, reports};
 use crate::campaign::merge::{Merged, Part, merge as join};
 use crate::campaign::{Campaign, FILE};
@@ -10,9 +11,10 @@ use crate::campaign::{Campaign, FILE};
 /// Joins the shards and reports on all of them. What is missing or does not belong is an error, whatever the runs came to;
 /// the rest is reported all the same.
 pub fn merge(args: &MergeArgs) -> u8 {
-    if let Err(code) = reports::check(&args.reports) {
-        return code;
-    }
+    let weights = match Weights::load(&args.reports) {
+        Ok(weights) => weights,
+        Err(code) => return code,
+    };
     if let Some(code) = refuse_own(args) {
         return code;
     }
@@ -44,7 +46,7 @@ pub fn merge(args: &MergeArgs) -> u8 {
         return broken.unwrap_or(exit::INVALID);
     }
     tell_absent(&campaign);
-    let code = reports::conclude(&args.reports, &args.out, &campaign);
+    let code = reports::conclude(&args.reports, &weights, &args.out, &campaign);
     broken.unwrap_or(code)
 }
 

@@ -7,58 +7,103 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{Doubt, ReportArgs};
+use super::diff::today;
 use super::exit;
+use crate::campaign::accept::Accepted;
+use crate::campaign::compare::compare;
 use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
 use crate::experiment::Positions;
 use crate::report::junit::{self, Suite, Unreached};
 use crate::report::terminal::Style;
-use crate::report::{gate, github, html, summary};
+use crate::report::{campaign as page, comparison, gate, github, html, openmetrics, summary};
 use crate::verdict::{Assertion, Status, worst};
 
 /// Where GitHub Actions wants the summary of a step.
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
-/// Refuses what this nightmail cannot do, before anything starts.
-pub fn check(args: &ReportArgs) -> Result<(), u8> {
-    // SEAM: goes when `weigh`, `compare` and `openmetrics` below are joined with what they are for.
-    let asked = [
-        ("--accept", args.accept.is_some()),
-        ("--baseline", args.baseline.is_some()),
-        ("--openmetrics", args.openmetrics.is_some()),
-    ];
-    match asked.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => {
-            eprintln!("error: `{flag}` is not part of this nightmail\n  hint: leave it out");
-            Err(exit::INVALID)
+/// What the runs are held against.
+#[derive(Debug, Default)]
+pub struct Weights {
+    accepted: Accepted,
+    /// Runs of an earlier release, and where they were read.
+    baseline: Option<(PathBuf, Campaign)>,
+}
+
+impl Weights {
+    /// Reads what the arguments name, before anything starts. On an error it is printed and the exit code comes back.
+    pub fn load(args: &ReportArgs) -> Result<Self, u8> {
+        let invalid = |message: String| {
+            eprintln!("{message}");
+            exit::INVALID
+        };
+        let accepted = match &args.accept {
+            Some(path) => Accepted::load(path, today()).map_err(|wrong| invalid(wrong.to_string()))?,
+            None => Accepted::default(),
+        };
+        let read = |path: &PathBuf| -> Result<(PathBuf, Campaign), u8> {
+            let campaign = Campaign::read(path).map_err(|error| invalid(format!("error: {error}")))?;
+            Ok((path.clone(), campaign))
+        };
+        Ok(Self {
+            accepted,
+            baseline: args.baseline.as_ref().map(read).transpose()?,
+        })
+    }
+
+    /// What a run counts as: accepted weaknesses speak for it, and so does the wish that doubts be let pass.
+    fn weigh(&self, doubt: Doubt, run: &RunRecord) -> Counted {
+        let weighed = self.accepted.weigh(run);
+        let notes = [
+            ("accepted", &weighed.accepted),
+            ("accepted no longer", &weighed.expired),
+        ];
+        let mut because: Vec<String> = notes
+            .into_iter()
+            .filter(|(_, weaknesses)| !weaknesses.is_empty())
+            .map(|(what, weaknesses)| {
+                let told: Vec<String> = weaknesses
+                    .iter()
+                    .map(|weakness| format!("{} until {} ({})", weakness.what, weakness.until, weakness.owner))
+                    .collect();
+                format!("{what}: {}", told.join(", "))
+            })
+            .collect();
+        let mut exit_code = weighed.exit_code;
+        let is_in_doubt = exit_code == exit::INCONCLUSIVE && run.verdict.status == Status::Completed;
+        if doubt == Doubt::Warn && is_in_doubt {
+            exit_code = exit::PASSED;
+            because.push("a doubt, which is let pass".to_owned());
+        }
+        Counted {
+            exit_code,
+            because: because.join("; "),
         }
     }
-}
 
-/// SEAM: accepted weaknesses (`args.accept`) speak for a run here, with a note in `because`.
-fn weigh(args: &ReportArgs, run: &RunRecord) -> Counted {
-    let plain = Counted {
-        exit_code: run.verdict.exit_code,
-        because: String::new(),
-    };
-    let is_in_doubt = plain.exit_code == exit::INCONCLUSIVE && run.verdict.status == Status::Completed;
-    match args.doubt {
-        Doubt::Warn if is_in_doubt => Counted {
-            exit_code: exit::PASSED,
-            because: "a doubt, which is let pass".to_owned(),
-        },
-        _ => plain,
+    /// Compares with the baseline, prints what changed, and gives the exit code. That there are too few runs to tell is told
+    /// and closes no gate: a gate runs each experiment once, and what has failed has failed without any comparison.
+    fn compare(&self, campaign: &Campaign) -> u8 {
+        let Some((path, baseline)) = &self.baseline else {
+            for unmatched in self.accepted.unmatched(&campaign.runs) {
+                eprintln!("warning: {unmatched}");
+            }
+            return exit::PASSED;
+        };
+        println!("\ncompared with {}:", path.display());
+        match compare(baseline, campaign, &self.accepted) {
+            Ok(comparison) => {
+                print!("{}", comparison::text(&comparison, &Style::of_stdout()));
+                match comparison.exit_code {
+                    exit::FAILED => exit::FAILED,
+                    _ => exit::PASSED,
+                }
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                exit::INVALID
+            }
+        }
     }
-}
-
-/// SEAM: the comparison with `args.baseline` is printed here, and gives its exit code.
-fn compare(_args: &ReportArgs, _campaign: &Campaign) -> u8 {
-    exit::PASSED
-}
-
-/// SEAM: the text of `args.openmetrics`.
-fn openmetrics(_campaign: &Campaign) -> Option<String> {
-    None
 }
 
 /// Whether GitHub Actions reads what is written.
@@ -67,10 +112,10 @@ pub fn is_github(args: &ReportArgs) -> bool {
 }
 
 /// Prints the table, writes everything, and gives the exit code: the worst of the runs, and of what could not be written.
-pub fn conclude(args: &ReportArgs, out: &Path, campaign: &Campaign) -> u8 {
-    let outcome = Outcome::of(campaign, |run| weigh(args, run));
+pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign) -> u8 {
+    let outcome = Outcome::of(campaign, |run| weights.weigh(args.doubt, run));
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
-    let compared = compare(args, campaign);
+    let compared = weights.compare(campaign);
     let written = match write(args, out, campaign, &outcome) {
         Ok(()) => exit::PASSED,
         Err(error) => {
@@ -94,7 +139,9 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
         crate::report::replace(out, junit::FILE, junit.as_bytes()),
         crate::report::replace(out, summary::FILE, summary.as_bytes()),
     ];
-    let metrics = openmetrics(campaign);
+    let page = page::write(&out.join(page::FILE), campaign, &[], &page::Options::now());
+    written.push(page.map(|_| ()));
+    let metrics = args.openmetrics.as_ref().map(|_| openmetrics::render(campaign));
     let copies = [
         (&args.junit, Some(junit)),
         (&args.markdown, Some(summary)),
@@ -105,7 +152,7 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
             written.push(write_to(path, &text));
         }
     }
-    let files = [FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
+    let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
     println!("written: {}", files.join(", "));
     written.into_iter().collect()
 }
@@ -223,13 +270,72 @@ mod tests {
 
     #[test]
     fn doubts_are_let_pass_where_that_is_asked_for_and_nothing_else_is() {
-        let counted =
-            |doubt, verdict: &crate::verdict::Verdict| weigh(&args(doubt), &sample::record(verdict, 1)).exit_code;
+        let counted = |doubt, verdict: &crate::verdict::Verdict| {
+            Weights::default().weigh(doubt, &sample::record(verdict, 1)).exit_code
+        };
         assert_eq!(counted(Doubt::Block, &sample::inconclusive()), 3);
         assert_eq!(counted(Doubt::Warn, &sample::inconclusive()), 0);
         for (verdict, code) in [(sample::failed(), 1), (sample::aborted(), 4), (sample::passed(), 0)] {
             assert_eq!(counted(Doubt::Warn, &verdict), code);
         }
+    }
+
+    #[test]
+    fn an_accepted_weakness_lets_a_run_pass_until_its_day_and_not_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut verdict = sample::failed();
+        // A doubt stays one, whatever is accepted.
+        let in_doubt = |assertion: &Assertion| assertion.finding.verdict == crate::verdict::Judgement::Inconclusive;
+        verdict.assertions.retain(|assertion| !in_doubt(assertion));
+        let failed: Vec<&str> = verdict
+            .assertions
+            .iter()
+            .filter(|assertion| assertion.finding.verdict == crate::verdict::Judgement::Fail)
+            .map(|assertion| assertion.name.as_str())
+            .collect();
+        let weights = |until: &str| {
+            let entry = |name: &&str| {
+                format!(
+                    "- {{experiment: answers-lost, assertion: {name:?}, reason: known, owner: Ada, until: {until}}}\n"
+                )
+            };
+            let path = dir.path().join("accepted.yaml");
+            fs::write(&path, failed.iter().map(entry).collect::<String>()).unwrap();
+            let accept = Some(path);
+            Weights::load(&ReportArgs {
+                accept,
+                ..args(Doubt::Block)
+            })
+            .unwrap()
+        };
+        let counted = |until: &str| weights(until).weigh(Doubt::Block, &sample::record(&verdict, 1));
+        let (later, past) = (counted("2999-01-31"), counted("2020-01-31"));
+        assert_eq!(later.exit_code, 0, "{later:?}");
+        assert!(
+            later.because.starts_with("accepted: ") && later.because.contains("Ada"),
+            "{later:?}"
+        );
+        assert_eq!(past.exit_code, 1);
+        assert!(past.because.starts_with("accepted no longer: "), "{past:?}");
+    }
+
+    #[test]
+    fn a_baseline_that_cannot_be_read_or_is_another_systems_is_bad_usage() {
+        let dir = tempfile::tempdir().unwrap();
+        let baseline = |path: PathBuf| ReportArgs {
+            baseline: Some(path),
+            ..args(Doubt::Block)
+        };
+        let missing = Weights::load(&baseline(dir.path().join("none.json")));
+        assert_eq!(missing.map(|_| ()), Err(exit::INVALID));
+        let run = sample::record(&sample::passed(), 30_000);
+        let other = RunRecord {
+            system: "another".to_owned(),
+            ..run.clone()
+        };
+        Campaign::of(vec![other]).write(dir.path()).unwrap();
+        let weights = Weights::load(&baseline(dir.path().join(FILE))).unwrap();
+        assert_eq!(weights.compare(&Campaign::of(vec![run])), exit::INVALID);
     }
 
     #[test]
@@ -243,9 +349,10 @@ mod tests {
         let args = ReportArgs {
             junit: Some(dir.path().join("deep/er/all.xml")),
             markdown: Some(dir.path().join("all.md")),
+            openmetrics: Some(dir.path().join("all.prom")),
             ..args(Doubt::Block)
         };
-        let outcome = Outcome::of(&campaign, |run| weigh(&args, run));
+        let outcome = Outcome::of(&campaign, |run| Weights::default().weigh(args.doubt, run));
         write(&args, &out, &campaign, &outcome).unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
         assert_eq!(Campaign::read(&out).unwrap().planned, campaign.planned);
@@ -256,6 +363,7 @@ mod tests {
             "{junit}"
         );
         assert_eq!(read(out.join(summary::FILE)), read(dir.path().join("all.md")));
+        assert!(read(dir.path().join("all.prom")).ends_with("# EOF\n"));
 
         let step = dir.path().join("step.md");
         fs::write(&step, "x".repeat(gate::SUMMARY_BYTES_MAX - 40_000)).unwrap();
