@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -38,6 +39,8 @@ pub enum Command {
         /// The run's folder
         run_dir: PathBuf,
     },
+    /// Make a static site of many runs: every experiment with its latest run, worst first, its history, and the page of each run
+    Site(SiteArgs),
     /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
     Link(LinkArgs),
     /// Open a shell in a replica of a system that `run --keep` left up, or run a command there
@@ -180,6 +183,20 @@ pub struct RunArgs {
     pub keep: bool,
 }
 
+/// Arguments of `site`.
+#[derive(Debug, Clone, Args)]
+pub struct SiteArgs {
+    /// Folders of runs, folders of such folders, or campaign.json files
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The folder to write; a site that is there is replaced
+    #[arg(long, value_name = "FOLDER", default_value = "public")]
+    pub out: PathBuf,
+    /// Tell a run to be old when it is older than this, such as 30d or 12h
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]
+    pub stale_after: Duration,
+}
+
 /// Arguments of `shell`.
 #[derive(Debug, Clone, Args)]
 pub struct ShellArgs {
@@ -206,6 +223,24 @@ pub struct ForwardArgs {
     /// Which kept run, if there are several
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
+}
+
+/// An age in whole hours, days or weeks.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no age; the units are h, d and w, for example `12h`, `30d` or `2w`");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let hours: u64 = match unit {
+        "h" => 1,
+        "d" => 24,
+        "w" => 7 * 24,
+        _ => return Err(wrong()),
+    };
+    const HOURS_MAX: u64 = 100 * 365 * 24;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(hours) {
+        Some(hours @ ..=HOURS_MAX) => Ok(Duration::from_hours(hours)),
+        _ => Err(format!("`{text}` is beyond a hundred years")),
+    }
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

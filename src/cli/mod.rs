@@ -19,6 +19,7 @@ mod offline;
 mod prove;
 mod run;
 mod runner;
+mod site;
 
 use args::{Cli, Command};
 
@@ -46,6 +47,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Validate(args) => offline::validate(&args),
         Command::Plan(args) => offline::plan(&args),
         Command::Check { run_dir } => offline::check(&run_dir),
+        Command::Site(args) => site::site(&args),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {
             let mut script = Vec::new();

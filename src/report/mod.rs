@@ -18,6 +18,7 @@ use crate::verdict::{self, Verdict};
 
 pub mod html;
 pub mod junit;
+pub mod site;
 pub mod summary;
 pub mod table;
 pub mod terminal;

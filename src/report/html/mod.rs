@@ -50,6 +50,7 @@ pub fn render(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[E
     let title = format!("{}: {}", words::outcome(verdict), clean(&verdict.title));
     document(
         &title,
+        "",
         html! {
             (page.header())
             main {
@@ -75,7 +76,8 @@ pub fn render(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[E
     )
 }
 
-fn document(title: &str, body: Markup) -> String {
+/// A whole page that needs nothing else; `more_style` adds to the style that all pages have.
+pub(super) fn document(title: &str, more_style: &str, body: Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -86,7 +88,7 @@ fn document(title: &str, body: Markup) -> String {
                 meta name="color-scheme" content="light dark";
                 meta name="robots" content="noindex";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(more_style)) }
             }
             body {
                 (svg::patterns())
@@ -158,12 +160,12 @@ fn lines(text: &str) -> Markup {
 }
 
 /// The class that colours a judgement.
-fn class(judgement: Judgement) -> &'static str {
+pub(super) fn class(judgement: Judgement) -> &'static str {
     words::judgement(judgement)
 }
 
 /// A judgement in words and in shape, not in colour alone.
-fn badge(judgement: Judgement) -> Markup {
+pub(super) fn badge(judgement: Judgement) -> Markup {
     html! {
         span class=(format!("mark {}", class(judgement))) {
             span aria-hidden="true" { (words::glyph(judgement, true)) } " " (words::judgement(judgement))
@@ -172,7 +174,7 @@ fn badge(judgement: Judgement) -> Markup {
 }
 
 /// The wall clock, to the second.
-fn timestamp(unix_ms: i64) -> Option<String> {
+pub(super) fn timestamp(unix_ms: i64) -> Option<String> {
     let instant = jiff::Timestamp::from_millisecond(unix_ms).ok()?;
     Some(instant.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
