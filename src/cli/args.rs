@@ -55,6 +55,8 @@ pub enum Command {
     /// Make one page of runs, for whoever decides: go, no-go or not proven, what customers would have noticed, every
     /// experiment, what was tried, and the evidence
     Report(PageArgs),
+    /// Make a static site of many runs: every experiment with its latest run, worst first, its history, and the page of each run
+    Site(SiteArgs),
     /// Carry TCP connections and spoil them, by themselves: links with Toxiproxy's toxics and HTTP API
     Link(LinkArgs),
     /// Open a shell in a replica of a system that `run --keep` left up, or run a command there
@@ -323,6 +325,20 @@ pub struct PageArgs {
     pub runs: Vec<PathBuf>,
     /// The file to write
     #[arg(long, value_name = "FILE", default_value = "page.html")]
+    pub out: PathBuf,
+    /// Tell a run to be old when it is older than this, such as 30d or 12h
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]
+    pub stale_after: Duration,
+}
+
+/// Arguments of `site`.
+#[derive(Debug, Clone, Args)]
+pub struct SiteArgs {
+    /// Folders of runs, folders of such folders, or campaign.json files
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The folder to write; a site that is there is replaced
+    #[arg(long, value_name = "FOLDER", default_value = "public")]
     pub out: PathBuf,
     /// Tell a run to be old when it is older than this, such as 30d or 12h
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]

@@ -24,6 +24,7 @@ mod prove;
 mod reports;
 mod run;
 mod runner;
+mod site;
 
 use args::{Cli, Command};
 
@@ -54,6 +55,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Merge(args) => merge::merge(&args),
         Command::Check { run_dir } => offline::check(&run_dir),
         Command::Report(args) => page::page(&args),
+        Command::Site(args) => site::site(&args),
         Command::Schema { of } => offline::schema(of),
         Command::Completions { shell } => {
             let mut script = Vec::new();

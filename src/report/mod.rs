@@ -23,6 +23,7 @@ pub mod github;
 pub mod html;
 pub mod junit;
 pub mod openmetrics;
+pub mod site;
 pub mod summary;
 pub mod table;
 pub mod terminal;

@@ -7,7 +7,7 @@ use crate::event::Phase;
 use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
 use crate::system::definition::Unit;
-use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
+use crate::verdict::{Assertion, AssertionKind, Judgement, Recovery, Status, Verdict};
 
 /// Said wherever the command that runs an experiment again is shown.
 pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not the timing of the system under test: a race may need several runs to show again.";
@@ -64,6 +64,9 @@ pub(super) fn decision(decision: Decision) -> &'static str {
 
 /// Said of what a gate's time did not suffice for.
 pub(super) const NOT_REACHED: &str = "not reached";
+/// What a judgement means, said under every table of runs.
+pub(super) const HOW_JUDGED: &str = "Pass: everything that was promised held. Fail: something did not. Inconclusive, aborted, interrupted: it cannot be said, \
+     which is neither. A run counts for what it was, and none is averaged into a score.";
 
 /// `local (Docker does not answer)`.
 pub(super) fn engine(name: &str, because: &str) -> String {
@@ -329,6 +332,29 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         });
     }
     figures
+}
+
+/// Recovery time, disruption and operations lost, each in as few words as a table has room for.
+pub(super) fn recovery_in_brief(recovery: &Recovery, had_faults: bool) -> [String; 3] {
+    let nothing = if had_faults { "not measured" } else { "no fault" };
+    let time = |measured: Option<f64>| match (measured, recovery.censored) {
+        (Some(ms), false) => duration(ms),
+        (Some(ms), true) => format!("> {}", duration(ms)),
+        (None, true) => "not over".to_owned(),
+        (None, false) => nothing.to_owned(),
+    };
+    let lost = recovery.data_loss_operations.map_or_else(|| nothing.to_owned(), count);
+    [time(recovery.recovery_time_ms), time(recovery.disruption_ms), lost]
+}
+
+/// An age, in the greatest unit that it is one of: `5 min`, `7 h`, `12 days`.
+pub(super) fn age(ms: i64) -> String {
+    let minutes = ms.max(0) / 60_000;
+    match minutes {
+        0..60 => format!("{minutes} min"),
+        60..2_880 => format!("{} h", minutes / 60),
+        _ => plural(minutes as u64 / 1_440, "day"),
+    }
 }
 
 fn data_loss(verdict: &Verdict) -> String {

@@ -480,3 +480,34 @@ fn an_experiment_that_nothing_shows_to_be_able_to_fail_is_valid_with_a_note() {
         text(&without.stdout)
     );
 }
+
+#[test]
+fn a_site_of_nothing_replaces_no_site_and_somebody_elses_folder_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, empty) = (dir.path().join("public"), dir.path().join("empty"));
+    std::fs::create_dir(&out).unwrap();
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(out.join("thesis.txt"), "years").unwrap();
+    let (out, empty) = (out.display().to_string(), empty.display().to_string());
+
+    let nothing = nightmail(&["site", &empty, "nowhere", "--out", &out]);
+    let message = text(&nothing.stderr);
+    assert_eq!(nothing.status.code(), Some(4), "{message}");
+    assert!(
+        message.contains("no run is in it") && message.contains("nowhere"),
+        "{message}"
+    );
+    assert!(message.contains("is as it was"), "{message}");
+
+    let wrong = nightmail(&["site", &empty, "--stale-after", "3 moons"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        text(&wrong.stderr).contains("`12h`, `30d` or `2w`"),
+        "{}",
+        text(&wrong.stderr)
+    );
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("public/thesis.txt")).unwrap(),
+        "years"
+    );
+}

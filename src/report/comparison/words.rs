@@ -16,7 +16,10 @@ pub(super) fn how_compared(comparison: &Comparison) -> Vec<String> {
     let corrected = match comparison.counted {
         0 => "corrected by Holm for all metrics that could have changed (of none were there enough runs)".to_owned(),
         1 => "corrected by Holm for the 1 metric that could have changed".to_owned(),
-        number => format!("corrected by Holm for the {} metrics that could have changed", count(number as u64)),
+        number => format!(
+            "corrected by Holm for the {} metrics that could have changed",
+            count(number as u64)
+        ),
     };
     vec![
         format!("Regressed and improved mean: p < 0.05 by the exact Mann-Whitney rank test, two-sided, {corrected};"),
@@ -137,7 +140,11 @@ fn needed(missing: MissingRuns) -> String {
         (0, 0) => String::new(),
         (0, now) => format!(": {} needed", more_runs(now)),
         (baseline, 0) => format!(": {} needed of the baseline", more_runs(baseline)),
-        (baseline, now) => format!(": {} needed, and {} of the baseline", more_runs(now), more_runs(baseline)),
+        (baseline, now) => format!(
+            ": {} needed, and {} of the baseline",
+            more_runs(now),
+            more_runs(baseline)
+        ),
     }
 }
 

@@ -1,21 +1,45 @@
 //! The pages to look at: everything that nightmail makes of sample runs, as it makes it for users.
 
+use std::fs;
 use std::path::Path;
 
+use nightmail::campaign::Campaign;
+use nightmail::event::{self, Entry};
 use nightmail::history::load::History;
-use nightmail::plan::Plan;
-use nightmail::report::{html, write_all};
+use nightmail::plan::{self, Plan};
+use nightmail::report::site::{self, Site};
+use nightmail::report::{write_all, write_verdict};
 use nightmail::verdict::Verdict;
 
 use super::sample;
 
 /// Text that is no markup, and words that are as wide as a page.
 const HOSTILE: &str = "<script>alert(1)</script> \" onload=\"y' & --> </style> \u{202e} <img src=x onerror=alert(2)> \
-                       wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww";
+                       wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww";
+const DAY_MS: i64 = 86_400_000;
 
 /// Makes all pages below a folder. How many they are.
 pub fn make(dir: &Path) -> usize {
-    let runs = [
+    let runs = dir.join("runs");
+    fs::create_dir(&runs).unwrap();
+    runs_with_pages(&runs);
+    runs_without_pages(&runs);
+    let unreadable = runs.join("half-written");
+    fs::create_dir(&unreadable).unwrap();
+    fs::write(unreadable.join(plan::FILE), "{\"schema_version\": 1, \"exper").unwrap();
+
+    let (campaign, wrong) = Campaign::gather(&[runs]);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    let not_read: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    let latest_unix_ms = campaign.runs.iter().map(|run| run.started_unix_ms).max().unwrap();
+    let site = Site::of(&campaign, &not_read, latest_unix_ms + DAY_MS, 30 * DAY_MS);
+    site::write(&site, &dir.join("site")).unwrap();
+    pages_below(dir)
+}
+
+/// A run of each kind, whole.
+fn runs_with_pages(runs: &Path) {
+    let made = [
         ("failed", sample::plan(), sample::failed(), sample::history()),
         ("passed", sample::plan(), sample::passed(), sample::history()),
         (
@@ -27,13 +51,57 @@ pub fn make(dir: &Path) -> usize {
         ("aborted", sample::plan(), sample::aborted(), History::default()),
         ("hostile", hostile_plan(), hostile_verdict(), sample::history()),
     ];
-    for (name, plan, verdict, history) in &runs {
-        let folder = dir.join(name);
-        std::fs::create_dir(&folder).unwrap();
-        write_all(&folder, plan, verdict, history, &sample::events()).unwrap();
-        assert!(folder.join(html::FILE).is_file());
+    for (name, plan, mut verdict, history) in made {
+        verdict.run_id = format!("run-{name}");
+        if name == "hostile" {
+            // With defects it would not be among the runs of the site.
+            verdict.defects.clear();
+        }
+        let folder = runs.join(name);
+        let events = folder_of(&folder, &plan, 0);
+        write_all(&folder, &plan, &verdict, &history, &events).unwrap();
     }
-    runs.len()
+}
+
+/// Runs over some weeks, for the history of an experiment: their pages are gone.
+fn runs_without_pages(runs: &Path) {
+    let kinds = [sample::passed, sample::failed, sample::inconclusive, sample::aborted];
+    for day in 1..=40 {
+        let mut verdict = kinds[[0, 0, 0, 1, 0, 0, 2, 0, 0, 3][day as usize % 10]]();
+        verdict.defects.clear();
+        verdict.run_id = format!("run-of-day-{day}");
+        verdict.recovery.recovery_time_ms = verdict
+            .recovery
+            .recovery_time_ms
+            .map(|ms| ms + 150.0 * (day % 7) as f64);
+        let folder = runs.join(format!("day-{day}"));
+        folder_of(&folder, &sample::plan(), day);
+        write_verdict(&folder, &verdict).unwrap();
+    }
+}
+
+/// Makes a run's folder, of a run so many days ago. What it told.
+fn folder_of(folder: &Path, plan: &Plan, days_ago: i64) -> Vec<Entry> {
+    fs::create_dir(folder).unwrap();
+    fs::write(folder.join(plan::FILE), serde_json::to_vec(plan).unwrap()).unwrap();
+    let mut events = sample::events();
+    let mut lines = String::new();
+    for entry in &mut events {
+        entry.unix_ms -= days_ago * DAY_MS;
+        lines += &format!("{}\n", serde_json::to_string(entry).unwrap());
+    }
+    fs::write(folder.join(event::FILE), lines).unwrap();
+    events
+}
+
+fn pages_below(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.is_dir() {
+            true => pages_below(&path),
+            false => usize::from(path.extension().is_some_and(|extension| extension == "html")),
+        })
+        .sum()
 }
 
 fn hostile_plan() -> Plan {

@@ -135,19 +135,12 @@ impl Board {
     fn rows_of(&self, track: &Track, axis: Axis, with_latency: bool, style: &Style) -> Vec<Row> {
         let now = &track.now;
         let parts = self.tracks.over(track, axis.spans_us());
-        let good_percent = self.good_percent(&now.operation);
-        let paint = |percent: f64| {
-            if percent >= good_percent {
-                Paint::Pass
-            } else {
-                Paint::Fail
-            }
-        };
+        let asked_percent = self.asked_percent(&now.operation);
         let mut rows = vec![Row {
             label: clean(&now.operation),
             value: now.ok_percent.map_or_else(|| "none".to_owned(), percent_of),
-            value_paint: now.ok_percent.map(paint),
-            cells: spark::success(&parts, good_percent, style),
+            value_paint: now.ok_percent.and_then(|percent| spark::paint(percent, asked_percent)),
+            cells: spark::success(&parts, asked_percent, style),
             aside: format!("ok {} fail {} info {}", count(now.ok), count(now.fail), count(now.info)),
             ..Row::default()
         }];

@@ -25,9 +25,6 @@ use faults::Faults;
 pub(super) use layout::Room;
 use tracks::Tracks;
 
-/// A success rate counts as good from here on, where the steady state asks for none.
-const GOOD_PERCENT: f64 = 99.0;
-
 /// The state of a run, as far as it is shown.
 #[derive(Debug, Default)]
 pub(super) struct Board {
@@ -181,12 +178,8 @@ impl Board {
         format!("  {}{of} replicas ready {}", self.ready.len(), self.ready.join(" "))
     }
 
-    /// The success rate from which on that of an operation is good.
-    fn good_percent(&self, operation: &str) -> f64 {
-        self.expected
-            .bounds_percent
-            .get(operation)
-            .copied()
-            .unwrap_or(GOOD_PERCENT)
+    /// The success rate that the steady state asks of an operation, if it does.
+    fn asked_percent(&self, operation: &str) -> Option<f64> {
+        self.expected.bounds_percent.get(operation).copied()
     }
 }

@@ -7,7 +7,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// A success rate a column: the full block (`#`) where all ended `ok` and only there, the lowest (`0`) where hardly any did, nothing
 /// where none ended. Without Unicode a digit says how many tenths.
-pub(super) fn success(parts: &[Option<Part>], bound_percent: f64, style: &Style) -> String {
+pub(super) fn success(parts: &[Option<Part>], asked_percent: Option<f64>, style: &Style) -> String {
     let cell = |part: &Option<Part>| {
         let Some((part, percent)) = part.and_then(|part| Some((part, part.ok_percent()?))) else {
             return (None, ' ');
@@ -18,10 +18,15 @@ pub(super) fn success(parts: &[Option<Part>], bound_percent: f64, style: &Style)
             (false, true) => BLOCKS[((percent / 100.0 * 7.0) as usize).min(6)],
             (false, false) => digit(percent / 100.0),
         };
-        let is_good = percent >= bound_percent;
-        (Some(if is_good { Paint::Pass } else { Paint::Fail }), glyph)
+        (paint(percent, asked_percent), glyph)
     };
     painted(parts.iter().map(cell), style)
+}
+
+/// The colour of a success rate; none where nothing is asked of it: some operations are to be refused.
+pub(super) fn paint(percent: f64, asked_percent: Option<f64>) -> Option<Paint> {
+    let is_good = percent >= asked_percent?;
+    Some(if is_good { Paint::Pass } else { Paint::Fail })
 }
 
 /// A 99th percentile a column, on a scale of ratios from the least to the greatest; nothing where there is none.
@@ -39,7 +44,7 @@ pub(super) fn latency(parts: &[Option<Part>], range_ms: (f64, f64), style: &Styl
             true => BLOCKS[(level * 7.0).round() as usize],
             false => digit(level),
         };
-        (None, glyph)
+        (Some(Paint::Dim), glyph)
     };
     painted(parts.iter().map(cell), style)
 }
@@ -97,8 +102,8 @@ mod tests {
                 ..Style::default()
             },
         );
-        assert_eq!(success(&parts, 99.0, &plain), "#9500  ");
-        assert_eq!(success(&parts, 99.0, &unicode), "█▇▄▁▁  ");
+        assert_eq!(success(&parts, Some(99.0), &plain), "#9500  ");
+        assert_eq!(success(&parts, Some(99.0), &unicode), "█▇▄▁▁  ");
     }
 
     #[test]
@@ -125,6 +130,9 @@ mod tests {
             width: None,
         };
         let parts = [part(1, 1, None), part(1, 1, None), part(0, 1, None), None];
-        assert_eq!(success(&parts, 99.0, &style), "\x1b[32m##\x1b[0m\x1b[1;31m0\x1b[0m ");
+        assert_eq!(
+            success(&parts, Some(99.0), &style),
+            "\x1b[32m##\x1b[0m\x1b[1;31m0\x1b[0m "
+        );
     }
 }

@@ -1,0 +1,243 @@
+//! What a site says of runs, and how it comes to where it goes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::model::{Experiment, Site};
+use super::{INDEX, RUNS_MAX, Refused, history, index, write};
+use crate::campaign::{Campaign, RunRecord};
+use crate::report::{html, sample};
+use crate::verdict::{Judgement, Verdict};
+
+const DAY_MS: i64 = 86_400_000;
+/// A month after the first run.
+const MADE_UNIX_MS: i64 = 1_795_382_943_000 + 30 * DAY_MS;
+
+/// A run that began so many days before the site was made.
+fn run(experiment: &str, verdict: Verdict, days_ago: i64) -> RunRecord {
+    let mut verdict = verdict;
+    verdict.experiment = experiment.to_owned();
+    verdict.run_id = format!("{experiment}-{days_ago}");
+    verdict.defects.clear();
+    let mut record = RunRecord::of(Path::new("nowhere"), &sample::plan(), &sample::events(), verdict);
+    record.started_unix_ms = MADE_UNIX_MS - days_ago * DAY_MS;
+    record
+}
+
+fn site(runs: Vec<RunRecord>) -> Site {
+    Site::of(&Campaign::of(runs), &[], MADE_UNIX_MS, 14 * DAY_MS)
+}
+
+fn names(site: &Site) -> Vec<&str> {
+    site.experiments
+        .iter()
+        .map(|experiment| experiment.name.as_str())
+        .collect()
+}
+
+#[test]
+fn the_worst_comes_first_by_the_latest_run_and_the_oldest_of_equals() {
+    let site = site(vec![
+        run("good-again", sample::failed(), 9),
+        run("good-again", sample::passed(), 2),
+        run("good-long-ago", sample::passed(), 20),
+        run("bad-now", sample::passed(), 8),
+        run("bad-now", sample::failed(), 1),
+        run("cut-short", sample::aborted(), 3),
+        run("in-doubt", sample::inconclusive(), 4),
+    ]);
+    assert_eq!(
+        names(&site),
+        ["bad-now", "in-doubt", "cut-short", "good-long-ago", "good-again"]
+    );
+    let stale: Vec<bool> = site
+        .experiments
+        .iter()
+        .map(|experiment| site.is_stale(experiment.latest()))
+        .collect();
+    assert_eq!(stale, [false, false, false, true, false]);
+    let counts = [Judgement::Fail, Judgement::Inconclusive, Judgement::Pass].map(|judgement| site.count(judgement));
+    assert_eq!(counts, [1, 2, 2]);
+    let page = index::render(&site);
+    assert!(
+        page.contains("5 experiments: 1 fail, 2 inconclusive, 2 pass."),
+        "{page}"
+    );
+    assert!(page.contains("1 experiment last ran longer ago than 14 days"), "{page}");
+    assert!(page.contains("20 days ago: old"));
+    assert!(page.contains(r#"aria-label="fail, pass""#), "the newest right");
+}
+
+#[test]
+fn runs_that_say_nothing_of_the_system_as_it_is_are_counted_and_not_shown() {
+    let mut twin = run("answers-lost", sample::failed(), 1);
+    twin.is_twin = true;
+    let mut defect = run("answers-lost", sample::failed(), 2);
+    defect.verdict.defects = vec!["payment-retried-with-new-key".to_owned()];
+    let site = site(vec![twin.clone(), defect, run("answers-lost", sample::passed(), 3)]);
+    let Experiment { runs, aside, .. } = &site.experiments[0];
+    assert_eq!((runs.len(), *aside, runs[0].judgement), (1, 2, Judgement::Pass));
+    assert!(history::render(&site, &site.experiments[0]).contains("2 runs with something made unsafe"));
+    twin.verdict.run_id = "alone".to_owned();
+    let alone = super::tests::site(vec![twin]);
+    assert!(alone.experiments.is_empty());
+    assert!(index::render(&alone).contains("No run says anything"));
+}
+
+#[test]
+fn an_experiment_shows_its_newest_runs_and_where_its_file_changed() {
+    let mut runs: Vec<RunRecord> = (0..250)
+        .map(|days| run("answers-lost", sample::passed(), days))
+        .collect();
+    runs[..10].iter_mut().for_each(|run| run.sha256 = "another".to_owned());
+    let site = site(runs);
+    let experiment = &site.experiments[0];
+    assert_eq!((experiment.runs.len(), experiment.older), (RUNS_MAX, 50));
+    let changed: Vec<usize> = (0..RUNS_MAX)
+        .filter(|&index| experiment.runs[index].is_changed)
+        .collect();
+    assert_eq!(changed, [9], "the first run of the new file");
+    let page = history::render(&site, experiment);
+    assert!(page.contains("50 older runs not shown.") && page.contains("200 runs: 200 pass."));
+    assert!(page.len() < 200_000, "{} bytes", page.len());
+}
+
+#[test]
+fn what_was_not_over_is_a_bound_from_below() {
+    let mut censored = sample::passed();
+    censored.recovery.censored = true;
+    let site = site(vec![
+        run("answers-lost", censored, 0),
+        run("answers-lost", sample::passed(), 1),
+    ]);
+    let page = history::render(&site, &site.experiments[0]);
+    assert!(page.contains("&gt; 2.2 s") && page.contains("<td>2.2 s</td>"), "{page}");
+    let marks = |shape: &str| page.matches(shape).count();
+    assert_eq!(
+        (marks("<path class=\"p50-mark\""), marks("<circle class=\"p50-mark\"")),
+        (1, 1)
+    );
+}
+
+#[test]
+fn data_is_text_and_never_markup() {
+    let hostile = "<script>alert(1)</script> \" onload=\"y' </style> \u{202e} \x1b[2J";
+    let mut verdict = sample::failed();
+    verdict.title = hostile.to_owned();
+    verdict.problem = Some(hostile.to_owned());
+    verdict.assertions[0].name = hostile.to_owned();
+    let mut record = run(hostile, verdict, 0);
+    for text in [&mut record.system, &mut record.engine, &mut record.nightmail] {
+        text.push_str(hostile);
+    }
+    let site = Site::of(&Campaign::of(vec![record]), &[hostile.to_owned()], MADE_UNIX_MS, DAY_MS);
+    for page in [index::render(&site), history::render(&site, &site.experiments[0])] {
+        assert!(page.contains("&lt;script&gt;alert(1)"));
+        assert!(!page.contains("<script") && !page.contains("\" onload=\""));
+        assert_eq!(page.matches("</style>").count(), 1, "its own");
+        assert!(!page.contains(['\u{202e}', '\x1b']));
+        assert!(page.contains(r#"content="default-src 'none'; style-src 'unsafe-inline'""#));
+    }
+}
+
+/// Runs of which one has a page.
+fn with_a_page(dir: &Path) -> Site {
+    let folder = dir.join("run");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join(html::FILE), "the page of a run").unwrap();
+    let mut with_page = run("answers-lost", sample::passed(), 0);
+    with_page.folder = folder;
+    site(vec![
+        with_page,
+        run("answers-lost", sample::failed(), 1),
+        run("other", sample::failed(), 2),
+    ])
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(dir.join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            match dir.join(&path).is_dir() {
+                true => folders.push(path),
+                false => found.push(path.display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_site_is_put_in_the_place_of_an_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (site, out) = (with_a_page(dir.path()), dir.path().join("public"));
+    for _ in 0..2 {
+        let written = write(&site, &out).unwrap();
+        assert!(written.not_copied.is_empty());
+        assert_eq!(
+            files(&out),
+            [
+                ".nightmail-site",
+                "experiments/postage-answers-lost.html",
+                "experiments/postage-other.html",
+                "index.html",
+                "runs/run-answers-lost-0.html"
+            ]
+        );
+        // The next one is without it.
+        fs::write(out.join("old.html"), "of the site before").unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(out.join("runs/run-answers-lost-0.html")).unwrap(),
+        "the page of a run"
+    );
+    let index = fs::read_to_string(out.join(INDEX)).unwrap();
+    assert_eq!(
+        index.matches("href=\"runs/").count(),
+        1,
+        "no link to a page that is not there"
+    );
+    let mut beside = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(
+        beside.all(|name| name == "run" || name == "public"),
+        "nothing is left beside it"
+    );
+}
+
+#[test]
+fn a_page_that_goes_away_meanwhile_is_told_and_not_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (site, out) = (with_a_page(dir.path()), dir.path().join("public"));
+    fs::remove_file(dir.path().join("run").join(html::FILE)).unwrap();
+    let written = write(&site, &out).unwrap();
+    assert_eq!(written.not_copied.len(), 1, "{:?}", written.not_copied);
+    assert!(!fs::read_to_string(out.join(INDEX)).unwrap().contains("href=\"runs/"));
+}
+
+#[test]
+fn what_is_somebody_elses_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = with_a_page(dir.path());
+    let (folder, file) = (dir.path().join("documents"), dir.path().join("file"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("thesis.txt"), "years").unwrap();
+    fs::write(&file, "years").unwrap();
+    for taken in [&folder, &file] {
+        let error = write(&site, taken).unwrap_err();
+        assert!(matches!(error, Refused::Taken(_)), "{error}");
+        assert!(error.to_string().contains("no site of nightmail's"), "{error}");
+    }
+    assert_eq!(files(&folder), ["thesis.txt"]);
+    let error = write(&site, &file.join("public")).unwrap_err();
+    assert!(
+        matches!(error, Refused::Io { .. }) && error.to_string().contains("could not be written"),
+        "{error}"
+    );
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert!(write(&site, &dir.path().join("empty")).is_ok());
+}
