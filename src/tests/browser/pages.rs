@@ -6,7 +6,9 @@ use std::path::Path;
 use nightmail::campaign::Campaign;
 use nightmail::event::{self, Entry};
 use nightmail::history::load::History;
+use nightmail::history::{self, Record};
 use nightmail::plan::{self, Plan};
+use nightmail::report::campaign as campaign_page;
 use nightmail::report::site::{self, Site};
 use nightmail::report::{write_all, write_verdict};
 use nightmail::verdict::Verdict;
@@ -34,6 +36,8 @@ pub fn make(dir: &Path) -> usize {
     let latest_unix_ms = campaign.runs.iter().map(|run| run.started_unix_ms).max().unwrap();
     let site = Site::of(&campaign, &not_read, latest_unix_ms + DAY_MS, 30 * DAY_MS);
     site::write(&site, &dir.join("site")).unwrap();
+    let page = dir.join("campaign").join(campaign_page::FILE);
+    campaign_page::write(&page, &campaign, &not_read, &campaign_page::Options::now()).unwrap();
     pages_below(dir)
 }
 
@@ -59,6 +63,7 @@ fn runs_with_pages(runs: &Path) {
         }
         let folder = runs.join(name);
         let events = folder_of(&folder, &plan, 0);
+        write_history(&folder, &history);
         write_all(&folder, &plan, &verdict, &history, &events).unwrap();
     }
 }
@@ -92,6 +97,16 @@ fn folder_of(folder: &Path, plan: &Plan, days_ago: i64) -> Vec<Entry> {
     }
     fs::write(folder.join(event::FILE), lines).unwrap();
     events
+}
+
+fn write_history(folder: &Path, saved: &History<'_>) {
+    let ops = saved.ops.iter().cloned().map(Record::Op);
+    let samples = saved.samples.iter().cloned().map(Record::Sample);
+    let lines: Vec<String> = ops
+        .chain(samples)
+        .map(|record| serde_json::to_string(&record).unwrap())
+        .collect();
+    fs::write(folder.join(history::FILE), lines.join("\n") + "\n").unwrap();
 }
 
 fn pages_below(dir: &Path) -> usize {

@@ -39,7 +39,7 @@ fn of_system(system: &SystemCoverage, age: &str) -> Markup {
             p.note { "No fault was tried on it." }
         } @else {
             (wide(&format!("What was tried on {}", clean(&system.system)), html! { table.cells {
-                thead { tr { th {} @for kind in &system.kinds { th { (clean(kind)) } } } }
+                thead { tr { th { "what" } @for kind in &system.kinds { th { (clean(kind)) } } } }
                 tbody {
                     @if !system.business.is_empty() {
                         tr.head { th colspan=(columns) { "Business services, while it happened anywhere in the system" } }

@@ -73,7 +73,7 @@ fn one(experiment: &Experiment) -> Markup {
                     }
                 }
             }
-            (failovers(&experiment.failovers))
+            (failovers(experiment.number, &experiment.failovers))
             (faults(&experiment.faults))
             @match &experiment.course {
                 Some(course) => (course::figures(experiment.number, course)),
@@ -86,10 +86,10 @@ fn one(experiment: &Experiment) -> Markup {
     }
 }
 
-fn failovers(failovers: &[FailoverTimes]) -> Markup {
+fn failovers(number: usize, failovers: &[FailoverTimes]) -> Markup {
     html! {
         @if !failovers.is_empty() {
-            (wide("Changes of primaries", html! { table {
+            (wide(&format!("Changes of primaries in run {number}"), html! { table {
                 thead { tr { th { "change of primaries" } th { "until it was noticed" } th { "until another took over" } th { "until the first write" } } }
                 tbody {
                     @for times in failovers {
@@ -134,7 +134,7 @@ fn assertions(experiment: &Experiment) -> Markup {
         @if experiment.assertions.is_empty() { p.note { "Nothing was judged." } }
         @for assertion in others { (not_held(experiment, assertion)) }
         @if !held.is_empty() {
-            (wide("What held", html! { table {
+            (wide(&format!("What held in run {}", experiment.number), html! { table {
                 thead { tr { th { "✓ held" } th { "what was found" } th { "kind" } } }
                 tbody {
                     @for assertion in held {

@@ -142,7 +142,7 @@ fn noticed(notice: &Notice) -> Markup {
 
 fn of_run(noticed: &Noticed) -> Markup {
     html! {
-        h4 {
+        h3.of-run {
             (run_link(&noticed.run))
             @if !noticed.broken.is_empty() { ": " (clean(&noticed.broken)) }
         }
