@@ -72,7 +72,11 @@ pub fn conclude(args: &ReportArgs, out: &Path, campaign: &Campaign) -> u8 {
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
     let compared = compare(args, campaign);
     let written = match write(args, out, campaign, &outcome) {
-        Ok(()) => exit::PASSED,
+        Ok(()) => {
+            let files = [FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
+            println!("written: {}", files.join(", "));
+            exit::PASSED
+        }
         Err(error) => {
             eprintln!("error: the reports could not be written: {error}");
             exit::BROKEN
@@ -105,8 +109,6 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
             written.push(write_to(path, &text));
         }
     }
-    let files = [FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
-    println!("written: {}", files.join(", "));
     written.into_iter().collect()
 }
 
