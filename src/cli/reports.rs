@@ -117,7 +117,11 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
     let compared = weights.compare(campaign);
     let written = match write(args, out, campaign, &outcome) {
-        Ok(()) => exit::PASSED,
+        Ok(()) => {
+            let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
+            println!("written: {}", files.join(", "));
+            exit::PASSED
+        }
         Err(error) => {
             eprintln!("error: the reports could not be written: {error}");
             exit::BROKEN
@@ -152,8 +156,6 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
             written.push(write_to(path, &text));
         }
     }
-    let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
-    println!("written: {}", files.join(", "));
     written.into_iter().collect()
 }
 
