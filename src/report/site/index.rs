@@ -25,7 +25,7 @@ pub(super) fn render(site: &Site) -> String {
                 h1 { "Experiments" }
                 p.answer { (counts(site)) "." }
                 p.asked {
-                    "By the latest run of each, worst first. "
+                    "By the latest run of each, worst first; earlier ones to the left of later ones. "
                     @if let Some(made) = timestamp(site.made_unix_ms) { "Made " (made) "." }
                     @let stale = stale(site);
                     @if stale > 0 { " " (plural(stale, "experiment")) " last ran longer ago than " (words::age(site.stale_after_ms)) "." }
@@ -79,7 +79,7 @@ fn table(site: &Site) -> Markup {
         div.wide tabindex="0" { table.experiments {
             thead { tr {
                 th { "experiment" } th { "latest" } th { "when" } th { "recovery" } th { "disruption" } th { "lost" }
-                th { "last " (RECENT_MAX) ", newest right" } th.number { "runs" }
+                th { "last " (RECENT_MAX) } th.number { "runs" }
             } }
             tbody { @for experiment in &site.experiments { (row(site, experiment)) } }
         } }
