@@ -40,7 +40,7 @@ pub fn render(comparison: &Comparison) -> String {
         page,
         "{}\n\n{} Exit code {}.",
         words::metrics_counted(comparison),
-        words::how_compared(comparison.counted).replace('<', "&lt;"),
+        words::how_compared(comparison).join(" ").replace('<', "&lt;"),
         comparison.exit_code
     );
     page

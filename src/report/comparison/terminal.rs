@@ -27,7 +27,7 @@ pub fn render(comparison: &Comparison, style: &Style) -> String {
         text,
         "\n{}\n{}\n\n{}\nexit code {}",
         words::metrics_counted(comparison),
-        words::how_compared(comparison.counted),
+        words::how_compared(comparison).join("\n"),
         words::answer(comparison),
         comparison.exit_code
     );

@@ -11,15 +11,27 @@ use crate::verdict::Judgement;
 /// How the figures of a row are to be read.
 pub(super) const HOW_SHOWN: &str = "before and now: median (least to greatest; runs)";
 
-/// What counts as a change.
-pub(super) fn how_compared(counted: usize) -> String {
-    format!(
-        "Regressed and improved mean: p < 0.05 by the exact Mann-Whitney rank test, two-sided, corrected by Holm for the {} that \
-         could have changed; medians apart by 10 %, and by 250 ms, 25 ms for latencies and failovers, 0.1 percentage points of \
-         error budget, or 1; {RUNS_MIN} runs or more on each side. What must be zero regresses at once. With too few runs a metric looks worse if \
-         each is worse than every run of the baseline, by more than chance gives in one of a hundred or than those differ.",
-        plural(counted as u64, "metric")
-    )
+/// What counts as a change, a sentence each.
+pub(super) fn how_compared(comparison: &Comparison) -> Vec<String> {
+    let corrected = match comparison.counted {
+        0 => "corrected by Holm for all metrics that could have changed (of none were there enough runs)".to_owned(),
+        1 => "corrected by Holm for the 1 metric that could have changed".to_owned(),
+        number => format!(
+            "corrected by Holm for the {} metrics that could have changed",
+            count(number as u64)
+        ),
+    };
+    vec![
+        format!("Regressed and improved mean: p < 0.05 by the exact Mann-Whitney rank test, two-sided, {corrected};"),
+        format!(
+            "medians apart by 10 %, and by 250 ms, 100 ms for latencies and failovers, 0.1 percentage points of error budget, or \
+             1; {RUNS_MIN} runs or more on each side."
+        ),
+        "What must be zero regresses at once.".to_owned(),
+        "With too few runs a metric looks worse if each is worse than every run of the baseline, by more than chance gives in one of \
+         a hundred or than those differ."
+            .to_owned(),
+    ]
 }
 
 /// `5 of 6 passed, 1 inconclusive`.
@@ -124,15 +136,15 @@ pub(super) fn change(metric: &MetricComparison) -> String {
 }
 
 fn needed(missing: MissingRuns) -> String {
-    let more = |number: usize| match number {
-        1 => "1 more run".to_owned(),
-        number => format!("{number} more runs"),
-    };
     match (missing.baseline, missing.now) {
         (0, 0) => String::new(),
-        (0, now) => format!(": {} needed", more(now)),
-        (baseline, 0) => format!(": {} needed of the baseline", more(baseline)),
-        (baseline, now) => format!(": {} needed, and {} of the baseline", more(now), more(baseline)),
+        (0, now) => format!(": {} needed", more_runs(now)),
+        (baseline, 0) => format!(": {} needed of the baseline", more_runs(baseline)),
+        (baseline, now) => format!(
+            ": {} needed, and {} of the baseline",
+            more_runs(now),
+            more_runs(baseline)
+        ),
     }
 }
 
@@ -248,16 +260,34 @@ pub(super) fn answer(comparison: &Comparison) -> String {
     }
 }
 
-/// How many metrics came to what.
+/// How many metrics came to what, and how many runs would tell of the rest.
 pub(super) fn metrics_counted(comparison: &Comparison) -> String {
     let metrics = || comparison.experiments.iter().flat_map(|experiment| &experiment.metrics);
     let number = |change: Change| metrics().filter(|metric| metric.change == change).count() as u64;
+    let missing = || metrics().filter_map(|metric| metric.missing);
+    let most = |of: fn(&MissingRuns) -> usize| missing().map(|missing| of(&missing)).max().unwrap_or(0);
+    let enough = match (most(|missing| missing.baseline), most(|missing| missing.now)) {
+        (0, 0) => String::new(),
+        (0, now) => format!(": {} of each experiment would do", more_runs(now)),
+        (baseline, 0) => format!(": {} of each experiment for the baseline would do", more_runs(baseline)),
+        (baseline, now) => format!(
+            ": {} of each experiment, and {baseline} for the baseline, would do",
+            more_runs(now)
+        ),
+    };
     format!(
-        "Of {}, {} regressed, {} improved, {} are as before, of {} there is not enough data.",
+        "Of {}, {} regressed, {} improved, {} are as before; of {} there is not enough data{enough}.",
         plural(metrics().count() as u64, "metric"),
         count(number(Change::Regressed)),
         count(number(Change::Improved)),
         count(number(Change::AsBefore)),
         count(number(Change::NotEnoughData))
     )
+}
+
+fn more_runs(number: usize) -> String {
+    match number {
+        1 => "1 more run".to_owned(),
+        number => format!("{number} more runs"),
+    }
 }
