@@ -54,6 +54,7 @@ pub(super) fn operations(plan: &Plan, history: &History<'_>, timeline: &Timeline
         for stretch in &mut impact.disrupted {
             count(stretch, history, kind);
         }
+        impact.disrupted.retain(|stretch| stretch.arrived > 0);
         let from = (asked_us / BIN_US) as usize;
         let asked = levels.get(from..).unwrap_or_default();
         impact.is_told = timeline.gate.is_some() && !asked.is_empty() && !asked.contains(&Level::Unknown);
@@ -122,9 +123,12 @@ fn stretches(levels: &[Level], gate_us: u64) -> Vec<Stretch> {
     found
 }
 
+/// Counts who came in a stretch, and leaves it no longer than from the bin of the first to that of the last of them: where few
+/// come, or all at once, windows are wider than the time that they say something of.
 fn count(stretch: &mut Stretch, history: &History<'_>, kind: &str) {
     let within = |at_us: u64| ms(at_us) >= stretch.from_ms && ms(at_us) < stretch.to_ms;
     let (mut arrived, mut ok) = (0, 0);
+    let (mut first_us, mut last_us) = (u64::MAX, 0);
     for op in history
         .ops
         .iter()
@@ -132,6 +136,12 @@ fn count(stretch: &mut Stretch, history: &History<'_>, kind: &str) {
     {
         arrived += 1;
         ok += u64::from(probe::is_ok(op));
+        first_us = first_us.min(op.intended_us);
+        last_us = last_us.max(op.intended_us);
+    }
+    if arrived > 0 {
+        stretch.from_ms = stretch.from_ms.max(ms(first_us / BIN_US * BIN_US));
+        stretch.to_ms = stretch.to_ms.min(ms((last_us / BIN_US + 1) * BIN_US));
     }
     (stretch.arrived, stretch.ok) = (arrived, ok);
 }

@@ -9,7 +9,7 @@ use crate::history::{Op, Outcome, Sample};
 use crate::plan::Plan;
 use crate::report::series::Timeline;
 use crate::system::definition::Unit;
-use crate::verdict::{Recovery, Verdict};
+use crate::verdict::{Recovery, Stretch, Verdict};
 
 /// Bins of a line at most.
 const BINS_SHOWN_MAX: usize = 96;
@@ -56,6 +56,8 @@ pub struct OperationCourse {
     pub operation: String,
     /// What a customer does by it; empty if the system does not say.
     pub title: String,
+    /// When it was disrupted, by its business service's tolerance.
+    pub disrupted: Vec<Stretch>,
     /// The width of a bin.
     pub bin_ms: u64,
     /// How many arrived in each bin.
@@ -251,7 +253,7 @@ impl Gathering {
             recovery: verdict.recovery.clone(),
             load: load(self.load, end_us),
             operations: operations
-                .map(|(kind, bins)| operation(plan, kind, bins, end_us))
+                .map(|(kind, bins)| operation(plan, verdict, kind, bins, end_us))
                 .collect(),
             gauges,
             timeline,
@@ -268,7 +270,7 @@ fn load(bins: Binned<Arrivals>, end_us: u64) -> LoadCourse {
     }
 }
 
-fn operation(plan: &Plan, kind: String, bins: Binned<Served>, end_us: u64) -> OperationCourse {
+fn operation(plan: &Plan, verdict: &Verdict, kind: String, bins: Binned<Served>, end_us: u64) -> OperationCourse {
     let arrived: u64 = bins.total(|bin| bin.arrived);
     // A rare operation would need bins so wide that no outage showed: then a second must do, nearly empty or not.
     let widest_us = (end_us / 20).max(1_000_000);
@@ -277,10 +279,12 @@ fn operation(plan: &Plan, kind: String, bins: Binned<Served>, end_us: u64) -> Op
         is_full(width_us) || width_us * 2 > widest_us.max(BIN_US_MIN)
     });
     let definition = plan.system.operations.get(&kind);
+    let impact = verdict.operations.iter().find(|impact| impact.operation == kind);
     OperationCourse {
         title: definition
             .map(|definition| definition.title.clone())
             .unwrap_or_default(),
+        disrupted: impact.map(|impact| impact.disrupted.clone()).unwrap_or_default(),
         operation: kind,
         bin_ms,
         arrived: bins.iter().map(|bin| bin.arrived).collect(),

@@ -22,6 +22,8 @@ mod noticed;
 mod source;
 
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(in crate::report) use tests::sample_page;

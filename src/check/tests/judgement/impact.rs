@@ -132,6 +132,29 @@ fn where_nobody_can_tell_it_is_a_doubt() {
 }
 
 #[test]
+fn nobody_is_disrupted_before_the_first_or_after_the_last_who_came() {
+    // Twenty come within a second, none of them is served, and nobody comes before or after for long.
+    let mut saved = build::Saved::default();
+    for number in 0..20 {
+        saved.push(op(
+            "buy",
+            &format!("refused-{number}"),
+            12 * SECOND + number * 50_000,
+            Outcome::Fail,
+        ));
+    }
+    saved.end("orders");
+    let verdict = verdict(&plan(), &saved, &build::events());
+    let burst = Stretch {
+        from_ms: 12_000.0,
+        to_ms: 13_000.0,
+        arrived: 20,
+        ok: 0,
+    };
+    assert_eq!(verdict.operations[0].disrupted, [burst]);
+}
+
+#[test]
 fn services_that_the_load_did_not_use_are_not_judged() {
     let mut plan = tolerating("30s", json!({}));
     let services = json!({"looking": {"title": "Looking", "operations": ["look"], "impact-tolerance": {"time": "1s"}}});

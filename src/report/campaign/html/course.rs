@@ -11,7 +11,7 @@ use crate::report::html::timeline::{self, Rows};
 use crate::report::svg::{self, AXIS_HEIGHT, LEFT, Plot, RIGHT, TimeAxis, n, nice_ceiling};
 use crate::report::text::{clean, count, duration, instant, list, percent_of, shorten, trim};
 use crate::system::definition::Unit;
-use crate::verdict::Degraded;
+use crate::verdict::Stretch;
 
 /// Room above a lane for its name.
 const NAME: f64 = 17.0;
@@ -30,8 +30,8 @@ const STRETCHES_MAX: usize = 40;
 /// Columns of the table.
 const SLICES: usize = 10;
 
-const OPERATIONS_EXPLAINED: &str = "Above: share of arrivals that were served, by intended time; crossed: disrupted by the \
-     experiment's own tolerance. Below: median and 99th percentile (dashed) of the latency, log scale; in the shaded strip where it \
+const OPERATIONS_EXPLAINED: &str = "Above: share of arrivals that were served, by intended time; crossed: disrupted, by its \
+     business service's tolerance. Below: median and 99th percentile (dashed) of the latency, log scale; in the shaded strip where it \
      lies among those who were not served. ";
 
 /// The drawings and the table of a run, whose number makes their names differ from those of other runs.
@@ -76,7 +76,8 @@ fn run(number: usize, course: &Course) -> Markup {
     let peak_per_s = course.load.arrived.iter().copied().max().map_or(0.0, per_s);
     let content = html! {
         (rows.draw(&head))
-        (bands(course, &load))
+        path.ground d=(frame(&load)) {}
+        (load.fault_bands_unlabelled(timeline))
         (arrivals(&load, course, nice_ceiling(peak_per_s)))
         (load.time_labels())
     };
@@ -195,7 +196,7 @@ fn operations_figure(id: &str, course: &Course, operations: &[OperationCourse], 
     let content = html! {
         (bands(course, &all))
         @for (index, operation) in operations.iter().enumerate() {
-            (operation_lanes(course, operation, time, all.top + EACH * index as f64 + NAME))
+            (operation_lanes(operation, time, all.top + EACH * index as f64 + NAME))
         }
         (all.time_labels())
     };
@@ -219,7 +220,7 @@ fn widths(widths_ms: impl Iterator<Item = u64>) -> String {
     list(&widths)
 }
 
-fn operation_lanes(course: &Course, operation: &OperationCourse, time: TimeAxis, top: f64) -> Markup {
+fn operation_lanes(operation: &OperationCourse, time: TimeAxis, top: f64) -> Markup {
     let success = Plot {
         time,
         top,
@@ -230,16 +231,11 @@ fn operation_lanes(course: &Course, operation: &OperationCourse, time: TimeAxis,
         top: success.bottom() + GAP + UNSERVED,
         height: LATENCY,
     };
-    let bad = course
-        .recovery
-        .degraded
-        .iter()
-        .filter(|stretch| stretch.operation == operation.operation);
     let bins = 0..operation.arrived.len();
     let percents = bins.map(|bin| operation.ok_percent(bin).map(|percent| success.y(percent / 100.0)));
     html! {
         (lane(&success, &[(0.0, "0 %".to_owned()), (1.0, "100 %".to_owned())]))
-        @for stretch in bad.take(STRETCHES_MAX) { (bad_time(&success, stretch)) }
+        @for stretch in operation.disrupted.iter().take(STRETCHES_MAX) { (bad_time(&success, stretch)) }
         (latency_lane(&latency, operation))
         path.success d=(steps(&success, operation.bin_ms, percents)) {}
         (latency_lines(&latency, operation))
@@ -247,7 +243,7 @@ fn operation_lanes(course: &Course, operation: &OperationCourse, time: TimeAxis,
     }
 }
 
-fn bad_time(plot: &Plot, stretch: &Degraded) -> Markup {
+fn bad_time(plot: &Plot, stretch: &Stretch) -> Markup {
     let (from, to) = (plot.time.x(stretch.from_ms), plot.time.x(stretch.to_ms));
     html! { rect.degraded x=(n(from)) y=(n(plot.top)) width=(n((to - from).max(1.0))) height=(n(plot.height)) {} }
 }

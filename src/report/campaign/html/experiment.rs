@@ -134,7 +134,7 @@ fn assertions(experiment: &Experiment) -> Markup {
         @if experiment.assertions.is_empty() { p.note { "Nothing was judged." } }
         @for assertion in others { (not_held(experiment, assertion)) }
         @if !held.is_empty() {
-            (wide(&format!("What held in run {}", experiment.number), html! { table {
+            (wide(&format!("What held in run {}", experiment.number), html! { table.held {
                 thead { tr { th { "✓ held" } th { "what was found" } th { "kind" } } }
                 tbody {
                     @for assertion in held {
