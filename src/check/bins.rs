@@ -4,6 +4,8 @@
 //! the bin before it lies in a second that ends there, the bin after it in one that begins there, and one stray failure
 //! makes one bad bin, which is no degradation yet. Where a second holds too few operations to tell, it is widened.
 
+use std::ops::Range;
+
 use super::probe::latency_ms;
 use super::sample;
 use crate::history::load::History;
@@ -33,6 +35,21 @@ pub enum Level {
     Bad,
     /// There is too little to tell.
     Unknown,
+}
+
+/// Two bad bins in a row or more that end after `after_us`, each from its first bin to behind its last: one bad bin is no
+/// degradation yet.
+pub(super) fn bad_stretches(levels: &[Level], after_us: u64) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    for stretch in levels.chunk_by(|one, other| one == other) {
+        let to = from + stretch.len();
+        if stretch[0] == Level::Bad && stretch.len() >= 2 && to as u64 * BIN_US > after_us {
+            found.push(from..to);
+        }
+        from = to;
+    }
+    found
 }
 
 /// What bins are judged by: a measure, its tolerance, and its data.

@@ -6,8 +6,9 @@
 //! experiments can be compared, and a service is held to one tolerance in all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use super::bins::{BIN_US, Level, Signal};
+use super::bins::{BIN_US, Level, Signal, bad_stretches};
 use super::invariants::Invariants;
 use super::support::Support;
 use super::timeline::Timeline;
@@ -50,7 +51,12 @@ pub(super) fn operations(plan: &Plan, history: &History<'_>, timeline: &Timeline
             operation: kind.clone(),
         };
         let levels = Signal::collect(&measure, tolerance(plan, kind), history, bins).levels();
-        impact.disrupted = stretches(&levels, gate_us);
+        let stretch = |bins: Range<usize>| Stretch {
+            from_ms: ms((bins.start as u64 * BIN_US).max(gate_us)),
+            to_ms: ms(bins.end as u64 * BIN_US),
+            ..Stretch::default()
+        };
+        impact.disrupted = bad_stretches(&levels, gate_us).into_iter().map(stretch).collect();
         for stretch in &mut impact.disrupted {
             count(stretch, history, kind);
         }
@@ -102,25 +108,6 @@ fn counted(plan: &Plan, history: &History<'_>, kind: &str) -> OperationImpact {
     impact.p50_ms = sample::quantile(&mut latencies, 500);
     impact.p99_ms = sample::quantile(&mut latencies, 990);
     impact
-}
-
-/// Two bad bins in a row or more, after the gate.
-fn stretches(levels: &[Level], gate_us: u64) -> Vec<Stretch> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    for stretch in levels.chunk_by(|one, other| one == other) {
-        let to = from + stretch.len();
-        let (from_us, to_us) = ((from as u64 * BIN_US).max(gate_us), to as u64 * BIN_US);
-        if stretch[0] == Level::Bad && stretch.len() >= 2 && to_us > gate_us {
-            found.push(Stretch {
-                from_ms: ms(from_us),
-                to_ms: ms(to_us),
-                ..Stretch::default()
-            });
-        }
-        from = to;
-    }
-    found
 }
 
 /// Counts who came in a stretch, and leaves it no longer than from the bin of the first to that of the last of them: where few

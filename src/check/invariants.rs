@@ -98,11 +98,7 @@ impl<'p> Invariants<'p> {
             .map(|(effect, oldest)| effect.saturating_sub(oldest));
         Loss {
             operations: lost.len() as u64,
-            is_certain: self
-                .checked
-                .iter()
-                .all(|(_, checked)| checked.as_ref().is_ok_and(|found| found.doubts == 0))
-                && !self.checked.is_empty(),
+            is_certain: self.is_certain() && !self.checked.is_empty(),
             age_ms: age_us.map(|us| us as f64 / 1_000.0),
             later: later as u64,
         }
@@ -119,7 +115,7 @@ impl<'p> Invariants<'p> {
         for kind in lost.into_values() {
             *counts.entry(kind).or_default() += 1;
         }
-        let is_certain = self.certain().len() == self.checked.len();
+        let is_certain = self.is_certain();
         (!self.checked.is_empty()).then_some(LostByKind { counts, is_certain })
     }
 
@@ -133,6 +129,11 @@ impl<'p> Invariants<'p> {
     pub(super) fn certain(&self) -> BTreeSet<&str> {
         let certain = self.found().filter(|(_, checked)| checked.doubts == 0);
         certain.map(|(name, _)| name).collect()
+    }
+
+    /// Whether every checker could.
+    fn is_certain(&self) -> bool {
+        self.certain().len() == self.checked.len()
     }
 
     fn found(&self) -> impl Iterator<Item = (&str, &Checked)> {

@@ -234,12 +234,9 @@ impl Bench<'_> {
     fn failovers(&self) -> Vec<FailoverTimes> {
         let faults = self.plan.faults.iter().zip(&self.timeline.faults);
         let takeover = |(fault, seen): (&PlannedFault, &FaultSeen<'_>)| {
-            let times = seen.injected?.takeover?;
             Some(FailoverTimes {
                 fault: fault.name.clone(),
-                detection_ms: times.detection_ms,
-                promotion_ms: times.promotion_ms,
-                first_write_ms: times.first_write_ms,
+                times: seen.injected?.takeover?,
             })
         };
         faults.filter_map(takeover).collect()

@@ -29,7 +29,7 @@ const STOLEN_MAX_PERCENT: f64 = 20.0;
 
 /// Share of the time in which something may have waited for a processor, in percent. Measured over 25 minutes: with two runs
 /// at a time of the experiments that come along, on two processors and beside a compiler of the lowest priority, half of all
-/// stretches are above 42 %, one of a hundred is above 80 %, none is above 87 %, and every run passes as it does alone.
+/// stretches are above 42 %, one of a hundred is above 80 %, none is above 87 %, and every run passed.
 const WAITING_MAX_PERCENT: f64 = 90.0;
 
 /// Why a failure in time is not to be believed, if it is not.

@@ -295,23 +295,16 @@ impl Course {
 
     /// Stretches of two bad bins in a row or more, after the gate.
     fn degraded(&self) -> Vec<Degraded> {
-        let mut degraded = Vec::new();
-        for (name, levels) in &self.levels {
-            let mut from = 0;
-            for stretch in levels.chunk_by(|one, other| one == other) {
-                let to = from + stretch.len();
-                let to_us = to as u64 * BIN_US;
-                if stretch[0] == Level::Bad && stretch.len() >= 2 && to_us > self.gate_us {
-                    degraded.push(Degraded {
-                        operation: name.clone(),
-                        from_ms: ms(from as u64 * BIN_US),
-                        to_ms: ms(to_us),
-                    });
-                }
-                from = to;
-            }
-        }
-        degraded
+        let of = |(name, levels): (&String, &Vec<Level>)| {
+            let stretches = bins::bad_stretches(levels, self.gate_us);
+            let degraded = stretches.into_iter().map(|stretch| Degraded {
+                operation: name.clone(),
+                from_ms: ms(stretch.start as u64 * BIN_US),
+                to_ms: ms(stretch.end as u64 * BIN_US),
+            });
+            degraded.collect::<Vec<_>>()
+        };
+        self.levels.iter().flat_map(of).collect()
     }
 
     /// The bin in which the heal was seen.

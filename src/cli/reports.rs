@@ -14,7 +14,7 @@ use crate::campaign::compare::compare;
 use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
 use crate::experiment::Positions;
 use crate::report::junit::{self, Suite, Unreached};
-use crate::report::terminal::Style;
+use crate::report::terminal::{Style, campaign_lines};
 use crate::report::{campaign as page, comparison, gate, github, html, openmetrics, summary};
 use crate::verdict::{Assertion, Status, worst};
 
@@ -143,8 +143,10 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
         crate::report::replace(out, junit::FILE, junit.as_bytes()),
         crate::report::replace(out, summary::FILE, summary.as_bytes()),
     ];
-    let page = page::write(&out.join(page::FILE), campaign, &[], &page::Options::now());
-    written.push(page.map(|_| ()));
+    let file = out.join(page::FILE);
+    let page = page::write(&file, campaign, &[], &page::Options::now());
+    // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
+    written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
     let metrics = args.openmetrics.as_ref().map(|_| openmetrics::render(campaign));
     let copies = [
         (&args.junit, Some(junit)),

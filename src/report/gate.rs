@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::summary::{escape, glyph};
 use super::table::{Table, by, time};
 use super::terminal::Style;
-use super::text::{clean, duration, shorten};
+use super::text::{clean, duration, list, plural, shorten};
 use super::words;
 use crate::campaign::{Decision, Outcome, Row, RunRecord};
 use crate::verdict::Judgement;
@@ -39,7 +39,7 @@ pub fn table(outcome: &Outcome, style: &Style) -> String {
         true => String::new(),
         false => table.render(style),
     };
-    format!("{said}{}\n", words::gate(outcome))
+    format!("{said}{}\n", sentence(outcome))
 }
 
 fn cells(row: &Row, style: &Style) -> Vec<String> {
@@ -87,7 +87,7 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
     let mut page = format!(
         "# {} {}\n\n",
         decision_glyph(outcome.decision()),
-        escape(&words::gate(outcome))
+        escape(&sentence(outcome))
     );
     markdown_table(&mut page, outcome, bytes_max.min(TABLE_BYTES_MAX));
     let rows = outcome.worst_first();
@@ -160,6 +160,42 @@ fn bare(run: &RunRecord) -> String {
         escape(&verdict.title),
         escape(&words::answer(verdict))
     )
+}
+
+/// What a gate came to, in a sentence.
+fn sentence(outcome: &Outcome) -> String {
+    let total = outcome.rows.len();
+    let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
+    let unreached = outcome.count(|row| row.run.is_none());
+    let counted = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
+    let parts: Vec<String> = [
+        counted(in_the_way(|row| row.counted.exit_code == 1), "failed"),
+        counted(
+            in_the_way(|row| ![1, 5].contains(&row.counted.exit_code)),
+            "could not be judged",
+        ),
+        counted(in_the_way(|row| row.counted.exit_code == 5), "left something behind"),
+        counted(
+            unreached,
+            if unreached == 1 {
+                "was not reached"
+            } else {
+                "were not reached"
+            },
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let said = match (parts.as_slice(), total) {
+        (_, 0) => "there was nothing to run".to_owned(),
+        ([], 1) => "the one experiment passed".to_owned(),
+        ([], total) => format!("all {total} experiments passed"),
+        (parts, total) => format!("of {} {}", plural(total as u64, "experiment"), list(parts)),
+    };
+    let spoken_for = counted(outcome.count(|row| !row.counted.because.is_empty()), "with a note");
+    let spoken_for = spoken_for.map_or_else(String::new, |noted| format!(" ({noted})"));
+    format!("{}: {said}{spoken_for}", words::decision(outcome.decision()))
 }
 
 #[cfg(test)]

@@ -223,9 +223,9 @@ fn failovers(page: &mut Page, latest: &Latest<'_>) {
     for (of, run) in latest {
         for failover in &run.verdict.failovers {
             for (stage, ms) in [
-                ("detection", failover.detection_ms),
-                ("promotion", Some(failover.promotion_ms)),
-                ("first-write", Some(failover.first_write_ms)),
+                ("detection", failover.times.detection_ms),
+                ("promotion", Some(failover.times.promotion_ms)),
+                ("first-write", Some(failover.times.first_write_ms)),
             ] {
                 let labels = [("fault", failover.fault.as_str()), ("stage", stage)];
                 family.sample(of, &labels, ms.map(|ms| ms / 1e3));

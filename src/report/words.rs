@@ -2,7 +2,7 @@
 
 use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
-use crate::campaign::{Decision, Outcome, Row};
+use crate::campaign::Decision;
 use crate::event::Phase;
 use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
@@ -16,42 +16,6 @@ pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not t
 pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at which its customer arrived (its intended time), and its latency counts from \
      there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
      to have had no effect, dropped arrivals included) count against it.";
-
-/// What a gate came to, in a sentence.
-pub(super) fn gate(outcome: &Outcome) -> String {
-    let total = outcome.rows.len();
-    let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
-    let unreached = outcome.count(|row| row.run.is_none());
-    let counted = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
-    let parts: Vec<String> = [
-        counted(in_the_way(|row| row.counted.exit_code == 1), "failed"),
-        counted(
-            in_the_way(|row| ![1, 5].contains(&row.counted.exit_code)),
-            "could not be judged",
-        ),
-        counted(in_the_way(|row| row.counted.exit_code == 5), "left something behind"),
-        counted(
-            unreached,
-            if unreached == 1 {
-                "was not reached"
-            } else {
-                "were not reached"
-            },
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let said = match (parts.as_slice(), total) {
-        (_, 0) => "there was nothing to run".to_owned(),
-        ([], 1) => "the one experiment passed".to_owned(),
-        ([], total) => format!("all {total} experiments passed"),
-        (parts, total) => format!("of {} {}", plural(total as u64, "experiment"), list(parts)),
-    };
-    let spoken_for = counted(outcome.count(|row| !row.counted.because.is_empty()), "with a note");
-    let spoken_for = spoken_for.map_or_else(String::new, |noted| format!(" ({noted})"));
-    format!("{}: {said}{spoken_for}", decision(outcome.decision()))
-}
 
 /// `go`, `no-go`, `not proven`.
 pub(super) fn decision(decision: Decision) -> &'static str {

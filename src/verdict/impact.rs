@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Judgement;
+use crate::fault::Takeover;
 
 /// How an operation fared over the whole load, and while it was disrupted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,15 +84,12 @@ pub struct Safety {
     pub ledger_differences: Option<u64>,
 }
 
-/// A change of primaries. Times are milliseconds from the command that broke the old one.
+/// A change of primaries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverTimes {
     /// The fault's name.
     pub fault: String,
-    /// Until it was noticed; absent if nothing tells.
-    pub detection_ms: Option<f64>,
-    /// Until another member was not in recovery any more.
-    pub promotion_ms: f64,
-    /// Until the first write was acknowledged.
-    pub first_write_ms: f64,
+    /// As its receipt has them.
+    #[serde(flatten)]
+    pub times: Takeover,
 }

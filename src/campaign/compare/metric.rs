@@ -144,9 +144,9 @@ pub fn measure(run: &RunRecord) -> BTreeMap<Metric, f64> {
     }
     for failover in &verdict.failovers {
         let mut stage = |stage, ms| put(Metric::Failover(stage, failover.fault.clone()), ms);
-        stage(FailoverStage::Detection, failover.detection_ms);
-        stage(FailoverStage::Promotion, Some(failover.promotion_ms));
-        stage(FailoverStage::FirstWrite, Some(failover.first_write_ms));
+        stage(FailoverStage::Detection, failover.times.detection_ms);
+        stage(FailoverStage::Promotion, Some(failover.times.promotion_ms));
+        stage(FailoverStage::FirstWrite, Some(failover.times.first_write_ms));
     }
     values
 }

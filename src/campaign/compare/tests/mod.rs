@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::event::Host;
+use crate::fault::Takeover;
 use crate::report::sample;
 use crate::verdict::{FailoverTimes, Verdict};
 
@@ -202,9 +203,11 @@ fn budget_latency_services_and_failovers_are_compared() {
             verdict.services[0].disrupted_ms = Some(3_000.0 * factor as f64);
             verdict.failovers = vec![FailoverTimes {
                 fault: "kill".to_owned(),
-                detection_ms: Some(40.0),
-                promotion_ms: 300.0 * factor as f64,
-                first_write_ms: 500.0 * factor as f64,
+                times: Takeover {
+                    detection_ms: Some(40.0),
+                    promotion_ms: 300.0 * factor as f64,
+                    first_write_ms: 500.0 * factor as f64,
+                },
             }];
             run
         };

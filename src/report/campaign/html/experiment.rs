@@ -92,12 +92,12 @@ fn failovers(number: usize, failovers: &[FailoverTimes]) -> Markup {
             (wide(&format!("Changes of primaries in run {number}"), html! { table {
                 thead { tr { th { "change of primaries" } th { "until it was noticed" } th { "until another took over" } th { "until the first write" } } }
                 tbody {
-                    @for times in failovers {
+                    @for failover in failovers {
                         tr {
-                            th scope="row" { (clean(&times.fault)) }
-                            td { @match times.detection_ms { Some(ms) => (duration(ms)), None => "nothing tells" } }
-                            td { (duration(times.promotion_ms)) }
-                            td { (duration(times.first_write_ms)) }
+                            th scope="row" { (clean(&failover.fault)) }
+                            td { @match failover.times.detection_ms { Some(ms) => (duration(ms)), None => "nothing tells" } }
+                            td { (duration(failover.times.promotion_ms)) }
+                            td { (duration(failover.times.first_write_ms)) }
                         }
                     }
                 }
