@@ -35,6 +35,8 @@ struct Entry {
     assertion: Option<String>,
     /// The metric that may be worse than the baseline's, by its name in `nightmail diff`; instead of `assertion`.
     metric: Option<String>,
+    /// The business service that may exceed its impact tolerance, by its key in `system.yaml`; instead of `assertion`.
+    business_service: Option<String>,
     /// Why it is accepted.
     reason: String,
     /// Who has it mended.
@@ -103,11 +105,11 @@ pub struct Accepted {
 }
 
 /// An accepted weakness, for reports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Weakness {
     /// The experiment.
     pub experiment: String,
-    /// The assertion, `*`, or the metric.
+    /// The assertion, `*`, the metric, or the business service.
     pub what: String,
     /// Why it is accepted.
     pub reason: String,
@@ -142,6 +144,16 @@ pub enum Acceptance<'a> {
     Yes(&'a Weakness),
     /// It was, until a day that has passed.
     Expired(&'a Weakness),
+}
+
+impl<'a> Acceptance<'a> {
+    /// What somebody accepted, until whatever day.
+    pub fn weakness(self) -> Option<&'a Weakness> {
+        match self {
+            Self::No => None,
+            Self::Yes(weakness) | Self::Expired(weakness) => Some(weakness),
+        }
+    }
 }
 
 /// A run, with what is accepted of it left out.
@@ -188,7 +200,7 @@ impl Accepted {
             let place = format!("{}:{}", document.path.display(), at.line().unwrap_or(1));
             let weakness = Weakness {
                 experiment: entry.experiment.clone(),
-                what: names(&entry).2.to_owned(),
+                what: names(&entry).2.name().to_owned(),
                 reason: entry.reason.clone(),
                 owner: entry.owner.clone(),
                 until: entry.until.0.to_string(),
@@ -258,6 +270,21 @@ impl Accepted {
         self.find(system, experiment, |entry| entry.metric.as_deref() == Some(metric))
     }
 
+    /// Whether that business service may exceed its impact tolerance in that run.
+    pub fn service(&self, run: &RunRecord, service: &str) -> Acceptance<'_> {
+        self.find(&run.system, &run.verdict.experiment, |entry| {
+            entry.business_service.as_deref() == Some(service)
+        })
+    }
+
+    /// Every entry, and whether its day has passed.
+    pub fn entries(&self) -> impl Iterator<Item = (&Weakness, bool)> {
+        let is_over = |entry: &Entry| entry.until.0 < self.today;
+        self.entries
+            .iter()
+            .map(move |(entry, weakness)| (weakness, is_over(entry)))
+    }
+
     /// The first that is accepted; otherwise one that was.
     fn find(&self, system: &str, experiment: &str, fits: impl Fn(&Entry) -> bool) -> Acceptance<'_> {
         let is_of = |entry: &Entry| {
@@ -305,26 +332,61 @@ impl Accepted {
     }
 }
 
-/// What an entry is about: system, experiment, and assertion or metric.
-fn names(entry: &Entry) -> (Option<&str>, &str, &str) {
-    let what = entry.assertion.as_deref().or(entry.metric.as_deref());
-    (entry.system.as_deref(), &entry.experiment, what.unwrap_or_default())
+/// What is accepted of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What<'a> {
+    Assertion(&'a str),
+    Metric(&'a str),
+    BusinessService(&'a str),
+    /// The file does not say; [`check`] does.
+    Nothing,
+}
+
+impl<'a> What<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Self::Assertion(name) | Self::Metric(name) | Self::BusinessService(name) => name,
+            Self::Nothing => "",
+        }
+    }
+}
+
+/// What an entry is about: system, experiment, and what of it.
+fn names(entry: &Entry) -> (Option<&str>, &str, What<'_>) {
+    let named = [
+        entry.assertion.as_deref().map(What::Assertion),
+        entry.metric.as_deref().map(What::Metric),
+        entry.business_service.as_deref().map(What::BusinessService),
+    ];
+    let what = named.into_iter().flatten().next().unwrap_or(What::Nothing);
+    (entry.system.as_deref(), &entry.experiment, what)
 }
 
 /// Checks what the types cannot.
 fn check(document: &Document, place: &Place, entry: &Entry, found: &mut Vec<Diagnostic>) {
     let at = |key: &str| place.key(key);
-    match (&entry.assertion, &entry.metric) {
-        (Some(_), None) | (None, Some(_)) => {}
-        (None, None) => found.push(
+    let named: Vec<&str> = [
+        ("assertion", entry.assertion.is_some()),
+        ("metric", entry.metric.is_some()),
+        ("business-service", entry.business_service.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_there)| is_there.then_some(key))
+    .collect();
+    match named[..] {
+        [_] => {}
+        [] => found.push(
             document
-                .at_key(&at("experiment"), "this element lacks `assertion`, or `metric`")
-                .allowed("the name of an assertion, or `assertion: \"*\"`; or `metric: recovery-time`")
+                .at_key(
+                    &at("experiment"),
+                    "this element lacks `assertion`, `metric` or `business-service`",
+                )
+                .allowed("the name of an assertion, or `assertion: \"*\"`; or `metric: recovery-time`; or the key of a business service")
                 .hint("say what is accepted of this experiment"),
         ),
-        (Some(_), Some(_)) => found.push(
+        [first, second, ..] => found.push(
             document
-                .at_key(&at("metric"), "`assertion` and `metric` stand in one element")
+                .at_key(&at(second), format!("`{first}` and `{second}` stand in one element"))
                 .allowed("one of the two")
                 .hint("write an element for each"),
         ),
@@ -364,17 +426,26 @@ fn why_unmatched(entry: &Entry, runs: &[RunRecord]) -> Option<String> {
     let is_of = |run: &&RunRecord| {
         run.verdict.experiment == experiment && entry.system.as_deref().is_none_or(|system| system == run.system)
     };
-    let mut of_it = runs.iter().filter(is_of).peekable();
-    let meant = |known: Vec<&str>, wanted: &str| {
-        let meant = did_you_mean(wanted, known);
-        meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
-    };
-    if of_it.peek().is_none() {
+    let of_it: Vec<&RunRecord> = runs.iter().filter(is_of).collect();
+    if of_it.is_empty() {
         let known = runs.iter().map(|run| run.verdict.experiment.as_str()).collect();
         let meant = meant(known, experiment);
         return Some(format!("no run of the experiment `{experiment}` is among these{meant}"));
     }
-    let assertions: Vec<&Assertion> = of_it.flat_map(|run| &run.verdict.assertions).collect();
+    match what {
+        What::Assertion(name) => why_no_assertion(experiment, name, &of_it),
+        What::BusinessService(name) => why_no_service(experiment, name, &of_it),
+        What::Metric(_) | What::Nothing => None,
+    }
+}
+
+fn meant(known: Vec<&str>, wanted: &str) -> String {
+    let meant = did_you_mean(wanted, known);
+    meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+fn why_no_assertion(experiment: &str, what: &str, runs: &[&RunRecord]) -> Option<String> {
+    let assertions: Vec<&Assertion> = runs.iter().flat_map(|run| &run.verdict.assertions).collect();
     let is_named = |assertion: &&&Assertion| match what {
         ANY => assertion.kind != AssertionKind::Invariant,
         name => assertion.name == name,
@@ -387,6 +458,22 @@ fn why_unmatched(entry: &Entry, runs: &[RunRecord]) -> Option<String> {
     }
     let fails = named.any(|assertion| assertion.finding.verdict == Judgement::Fail);
     (!fails).then(|| format!("`{what}` of `{experiment}` did not fail: if it is mended, remove this"))
+}
+
+fn why_no_service(experiment: &str, what: &str, runs: &[&RunRecord]) -> Option<String> {
+    let services = || runs.iter().flat_map(|run| &run.verdict.services);
+    let mut named = services().filter(|impact| impact.service == what).peekable();
+    if named.peek().is_none() {
+        let meant = meant(services().map(|impact| impact.service.as_str()).collect(), what);
+        return Some(format!(
+            "no business service `{what}` was part of `{experiment}`{meant}"
+        ));
+    }
+    let exceeds = named.any(|impact| impact.verdict == Judgement::Fail);
+    let kept = format!(
+        "the business service `{what}` kept its impact tolerance in `{experiment}`: if it is mended, remove this"
+    );
+    (!exceeds).then_some(kept)
 }
 
 #[cfg(test)]

@@ -329,6 +329,9 @@ pub struct PageArgs {
     /// Tell a run to be old when it is older than this, such as 30d or 12h
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]
     pub stale_after: Duration,
+    /// Weaknesses that are accepted until a date
+    #[arg(long, value_name = "FILE")]
+    pub accept: Option<PathBuf>,
 }
 
 /// Arguments of `site`.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::args::PageArgs;
+use super::diff::today;
 use super::exit;
+use crate::campaign::accept::Accepted;
 use crate::campaign::{Campaign, ReadError};
 use crate::report::campaign::model::Page;
 use crate::report::campaign::{self, Options};
@@ -11,8 +13,13 @@ use crate::report::terminal::{Style, campaign_lines};
 
 /// Writes the page of some runs. What cannot be read is told, named on the page, and makes the exit code 4.
 pub fn page(args: &PageArgs) -> u8 {
+    let accepted = match accepted(args.accept.as_deref()) {
+        Ok(accepted) => accepted,
+        Err(code) => return code,
+    };
     let options = Options {
         stale_after_ms: args.stale_after.as_millis() as u64,
+        accepted,
         ..Options::now()
     };
     match write(&args.runs, &args.out, &options) {
@@ -25,6 +32,17 @@ pub fn page(args: &PageArgs) -> u8 {
         }
         Err(code) => code,
     }
+}
+
+/// The weaknesses that are accepted today. On an error it is printed and the exit code comes back.
+pub fn accepted(file: Option<&Path>) -> Result<Accepted, u8> {
+    let Some(file) = file else {
+        return Ok(Accepted::default());
+    };
+    Accepted::load(file, today()).map_err(|wrong| {
+        eprintln!("{wrong}");
+        exit::INVALID
+    })
 }
 
 /// Writes the page of the runs that a command has just made beside their folders, if there are several. A page that cannot be

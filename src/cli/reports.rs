@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{Doubt, ReportArgs};
-use super::diff::today;
 use super::exit;
+use super::page::accepted;
 use crate::campaign::accept::Accepted;
 use crate::campaign::compare::compare;
 use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
@@ -36,16 +36,12 @@ impl Weights {
             eprintln!("{message}");
             exit::INVALID
         };
-        let accepted = match &args.accept {
-            Some(path) => Accepted::load(path, today()).map_err(|wrong| invalid(wrong.to_string()))?,
-            None => Accepted::default(),
-        };
         let read = |path: &PathBuf| -> Result<(PathBuf, Campaign), u8> {
             let campaign = Campaign::read(path).map_err(|error| invalid(format!("error: {error}")))?;
             Ok((path.clone(), campaign))
         };
         Ok(Self {
-            accepted,
+            accepted: accepted(args.accept.as_deref())?,
             baseline: args.baseline.as_ref().map(read).transpose()?,
         })
     }
@@ -116,7 +112,7 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
     let outcome = Outcome::of(campaign, |run| weights.weigh(args.doubt, run));
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
     let compared = weights.compare(campaign);
-    let written = match write(args, out, campaign, &outcome) {
+    let written = match write(args, weights, out, campaign, &outcome) {
         Ok(()) => {
             let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
             println!("written: {}", files.join(", "));
@@ -134,7 +130,7 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
 }
 
 /// Each file is tried, whatever became of the others; the first error is returned.
-fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) -> io::Result<()> {
+fn write(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, outcome: &Outcome) -> io::Result<()> {
     fs::create_dir_all(out).map_err(|error| at(out, error))?;
     let junit = joined_junit(outcome);
     let summary = gate::summary(outcome, own_summary, gate::SUMMARY_BYTES_MAX);
@@ -144,7 +140,11 @@ fn write(args: &ReportArgs, out: &Path, campaign: &Campaign, outcome: &Outcome) 
         crate::report::replace(out, summary::FILE, summary.as_bytes()),
     ];
     let file = out.join(page::FILE);
-    let page = page::write(&file, campaign, &[], &page::Options::now());
+    let options = page::Options {
+        accepted: weights.accepted.clone(),
+        ..page::Options::now()
+    };
+    let page = page::write(&file, campaign, &[], &options);
     // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
     written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
     let metrics = args.openmetrics.as_ref().map(|_| openmetrics::render(campaign));
@@ -357,7 +357,7 @@ mod tests {
             ..args(Doubt::Block)
         };
         let outcome = Outcome::of(&campaign, |run| Weights::default().weigh(args.doubt, run));
-        write(&args, &out, &campaign, &outcome).unwrap();
+        write(&args, &Weights::default(), &out, &campaign, &outcome).unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
         assert_eq!(Campaign::read(&out).unwrap().planned, campaign.planned);
         let junit = read(out.join(junit::FILE));

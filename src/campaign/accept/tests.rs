@@ -192,3 +192,39 @@ fn the_schema_names_every_key() {
         assert!(schema.contains(&format!("\"{key}\"")), "{key}");
     }
 }
+
+#[test]
+fn a_business_service_is_accepted_by_its_key_and_tells_when_it_is_not_needed() {
+    const SERVICE: &str = "
+- {experiment: x, business-service: selling, reason: r, owner: o, until: 2027-01-31}
+";
+    let exceeds = |verdict| {
+        let mut run = run("x", 1);
+        run.verdict.services = vec![crate::verdict::ServiceImpact {
+            service: "selling".to_owned(),
+            verdict,
+            ..crate::report::sample::passed().services[0].clone()
+        }];
+        run
+    };
+    let accepted = good(SERVICE);
+    let (failing, kept) = (exceeds(Judgement::Fail), exceeds(Judgement::Pass));
+    assert!(matches!(accepted.service(&failing, "selling"), Acceptance::Yes(_)));
+    assert!(matches!(accepted.service(&failing, "sorting"), Acceptance::No));
+    assert!(accepted.unmatched(std::slice::from_ref(&failing)).is_empty());
+    let idle = accepted.unmatched(&[kept]);
+    assert_eq!(
+        idle,
+        [
+            "ci/accepted.yaml:2: the business service `selling` kept its impact tolerance in `x`: if it is mended, remove this"
+        ]
+    );
+    let misspelt = good(&SERVICE.replace("selling", "seling")).unmatched(&[failing]);
+    assert!(misspelt[0].ends_with("did you mean `selling`?"), "{misspelt:?}");
+    let both = read(&SERVICE.replace("business-service: selling", "business-service: selling, metric: p99"));
+    assert!(
+        both.unwrap_err()
+            .to_string()
+            .contains("`metric` and `business-service` stand in one element")
+    );
+}

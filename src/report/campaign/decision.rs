@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Answer, Decision, RunRef, ServiceRow, Worst, Zero, Zeros};
+use super::model::{AcceptedRow, Answer, Decision, RunRef, ServiceRow, Worst, Zero, Zeros};
 use crate::campaign::RunRecord;
+use crate::campaign::accept::{Acceptance, Accepted, Weakness, Weighed};
 use crate::report::text::{count, duration, list, plural};
 use crate::report::words;
 use crate::verdict::{Judgement, Safety, ServiceImpact, Status};
@@ -15,9 +16,15 @@ const NAMES_MAX: usize = 6;
 pub(super) struct Counted<'a> {
     pub number: usize,
     pub run: &'a RunRecord,
+    /// What it comes to, accepted failures left out of account.
+    pub weighed: Weighed,
 }
 
 impl Counted<'_> {
+    fn has_passed(&self) -> bool {
+        self.run.verdict.status == Status::Completed && self.run.verdict.verdict == Judgement::Pass
+    }
+
     pub(super) fn reference(&self) -> RunRef {
         RunRef {
             number: self.number,
@@ -26,11 +33,36 @@ impl Counted<'_> {
     }
 }
 
-/// Business services over all runs, the worst first.
-pub(super) fn services(runs: &[Counted<'_>]) -> Vec<ServiceRow> {
+/// Business services over all runs, the worst first. Accepted or not, what was measured stands there.
+pub(super) fn services(runs: &[Counted<'_>], accepted: &Accepted) -> Vec<ServiceRow> {
+    let mut rows = services_where(runs, |_, _| true);
+    for row in &mut rows {
+        let of_row = runs.iter().filter(|counted| counted.run.system == row.system);
+        let is_accepted = |counted: &&Counted<'_>| {
+            let mut impacts = counted.run.verdict.services.iter();
+            impacts.any(|impact| impact.service == row.service && is_accepted(accepted, counted.run, impact))
+        };
+        row.accepted = of_row.filter(is_accepted).map(Counted::reference).collect();
+    }
+    rows
+}
+
+/// Whether it exceeded its tolerance, and somebody accepted that.
+fn is_accepted(accepted: &Accepted, run: &RunRecord, impact: &ServiceImpact) -> bool {
+    let acceptance = accepted.service(run, &impact.service);
+    impact.verdict == Judgement::Fail && matches!(acceptance, Acceptance::Yes(_))
+}
+
+fn services_where(runs: &[Counted<'_>], counts: impl Fn(&RunRecord, &ServiceImpact) -> bool) -> Vec<ServiceRow> {
     let mut rows: BTreeMap<(&str, &str), ServiceRow> = BTreeMap::new();
     for counted in runs {
-        for impact in &counted.run.verdict.services {
+        for impact in counted
+            .run
+            .verdict
+            .services
+            .iter()
+            .filter(|impact| counts(counted.run, impact))
+        {
             let key = (counted.run.system.as_str(), impact.service.as_str());
             let row = rows.entry(key).or_insert_with(|| empty(counted.run, impact));
             add(row, counted.reference(), impact);
@@ -50,6 +82,7 @@ fn empty(run: &RunRecord, impact: &ServiceImpact) -> ServiceRow {
         service: impact.service.clone(),
         title: impact.title.clone(),
         verdict: Judgement::Pass,
+        accepted: Vec::new(),
         tolerated_ms: impact.tolerated_ms,
         tolerated_lost: impact.tolerated_lost,
         disrupted: None,
@@ -122,10 +155,38 @@ pub(super) fn zeros(runs: &[Counted<'_>]) -> Zeros {
     }
 }
 
+/// Every accepted weakness, with the runs in which it was met.
+pub(super) fn accepted(runs: &[Counted<'_>], accepted: &Accepted) -> Vec<AcceptedRow> {
+    let is_met = |counted: &&Counted<'_>, weakness: &Weakness| {
+        let Counted { run, weighed, .. } = counted;
+        let mut of_services = run.verdict.services.iter();
+        weighed
+            .accepted
+            .iter()
+            .chain(&weighed.expired)
+            .any(|one| one == weakness)
+            || of_services.any(|impact| {
+                let acceptance = accepted.service(run, &impact.service);
+                impact.verdict == Judgement::Fail && acceptance.weakness() == Some(weakness)
+            })
+    };
+    let row = |(weakness, is_expired): (&Weakness, bool)| AcceptedRow {
+        weakness: weakness.clone(),
+        is_expired,
+        runs: runs
+            .iter()
+            .filter(|counted| is_met(counted, weakness))
+            .map(Counted::reference)
+            .collect(),
+    };
+    accepted.entries().map(row).collect()
+}
+
 /// What speaks for and against.
 pub(super) struct Grounds<'a> {
     pub runs: &'a [Counted<'a>],
     pub services: &'a [ServiceRow],
+    pub accepted: &'a Accepted,
     pub not_run: &'a [String],
     pub not_read: &'a [String],
 }
@@ -145,14 +206,21 @@ impl Grounds<'_> {
         if answer == Answer::Go {
             reasons.push(self.passed());
         }
+        reasons.extend(self.let_pass());
         Decision { answer, reasons }
+    }
+
+    /// Business services over the runs in which nobody accepted that they exceed their tolerances.
+    fn unaccepted_services(&self) -> Vec<ServiceRow> {
+        services_where(self.runs, |run, impact| !is_accepted(self.accepted, run, impact))
     }
 
     fn against(&self) -> Vec<String> {
         let mut against = Vec::new();
-        let failed = |run: &RunRecord| run.verdict.verdict == Judgement::Fail;
+        let failed = |counted: &Counted<'_>| counted.weighed.verdict == Judgement::Fail;
         against.extend(self.of_runs(failed, ["failed", "failed"]));
-        let exceeded = self.services.iter().filter(|row| row.verdict == Judgement::Fail);
+        let services = self.unaccepted_services();
+        let exceeded = services.iter().filter(|row| row.verdict == Judgement::Fail);
         against.extend(exceeded.map(exceeded_by));
         against
     }
@@ -162,15 +230,19 @@ impl Grounds<'_> {
         if self.runs.is_empty() {
             doubts.push("Nothing was run that says anything of the system as it is.".to_owned());
         }
-        let of_status =
-            |status| move |run: &RunRecord| run.verdict.status == status && run.verdict.verdict != Judgement::Fail;
+        let of_status = |status| {
+            move |counted: &Counted<'_>| {
+                counted.run.verdict.status == status && counted.weighed.verdict != Judgement::Fail
+            }
+        };
         doubts.extend(self.of_runs(of_status(Status::Aborted), ["was aborted", "were aborted"]));
         doubts.extend(self.of_runs(of_status(Status::Interrupted), ["was interrupted", "were interrupted"]));
-        let inconclusive =
-            |run: &RunRecord| run.verdict.status == Status::Completed && run.verdict.verdict == Judgement::Inconclusive;
+        let inconclusive = |counted: &Counted<'_>| {
+            counted.run.verdict.status == Status::Completed && counted.weighed.verdict == Judgement::Inconclusive
+        };
         doubts.extend(self.of_runs(inconclusive, ["is inconclusive", "are inconclusive"]));
         let untold: Vec<String> = self
-            .services
+            .unaccepted_services()
             .iter()
             .filter(|row| row.verdict == Judgement::Inconclusive)
             .map(|row| words::quoted(&row.title))
@@ -197,11 +269,11 @@ impl Grounds<'_> {
     }
 
     /// `2 of 12 runs failed: a and b.`
-    fn of_runs(&self, is_one: impl Fn(&RunRecord) -> bool, [one, several]: [&str; 2]) -> Option<String> {
+    fn of_runs(&self, is_one: impl Fn(&Counted<'_>) -> bool, [one, several]: [&str; 2]) -> Option<String> {
         let names: Vec<String> = self
             .runs
             .iter()
-            .filter(|counted| is_one(counted.run))
+            .filter(|counted| is_one(counted))
             .map(|counted| format!("{} ({})", counted.run.verdict.experiment, counted.number))
             .collect();
         let verb = match names.len() {
@@ -214,18 +286,55 @@ impl Grounds<'_> {
     }
 
     fn passed(&self) -> String {
-        let runs = match self.runs.len() as u64 {
-            1 => "The one run passed".to_owned(),
-            number => format!("All {} runs passed", count(number)),
+        let (all, passed) = (
+            self.runs.len() as u64,
+            self.runs.iter().filter(|counted| counted.has_passed()).count() as u64,
+        );
+        let runs = match (all, passed) {
+            (1, 1) => "The one run passed".to_owned(),
+            (all, passed) if all == passed => format!("All {} runs passed", count(all)),
+            (all, passed) => format!("{} of {} passed", count(passed), plural(all, "run")),
         };
-        match self.services.len() as u64 {
-            0 => format!("{runs}. No business service was part of them, so no impact tolerance was put to the test."),
-            1 => format!("{runs}, and the one business service stayed within its impact tolerance."),
-            number => format!(
+        let services = self.services.len() as u64;
+        let kept = self
+            .services
+            .iter()
+            .filter(|row| row.verdict == Judgement::Pass)
+            .count() as u64;
+        match (services, kept) {
+            (0, _) => {
+                format!("{runs}. No business service was part of them, so no impact tolerance was put to the test.")
+            }
+            (1, 1) => format!("{runs}, and the one business service stayed within its impact tolerance."),
+            (services, kept) if services == kept => format!(
                 "{runs}, and {} business services stayed within their impact tolerances.",
-                count(number)
+                count(services)
+            ),
+            (services, kept) => format!(
+                "{runs}, and {} of {} stayed within the impact tolerance.",
+                count(kept),
+                plural(services, "business service")
             ),
         }
+    }
+
+    /// What is accepted and would count otherwise.
+    fn let_pass(&self) -> Option<String> {
+        let met = accepted(self.runs, self.accepted).into_iter();
+        let told: Vec<String> = met
+            .filter(|row| !row.is_expired && !row.runs.is_empty())
+            .map(|AcceptedRow { weakness, .. }| {
+                let Weakness {
+                    experiment,
+                    what,
+                    owner,
+                    until,
+                    ..
+                } = weakness;
+                format!("{} of {experiment} until {until} ({owner})", words::quoted(&what))
+            })
+            .collect();
+        (!told.is_empty()).then(|| format!("Not counted, because it is accepted: {}.", few(&told)))
     }
 }
 

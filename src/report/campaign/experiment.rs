@@ -7,6 +7,7 @@ use super::course::Course;
 use super::model::{AssertionLine, Experiment, FaultLine, Figure, FirstViolation, RunEvidence};
 use super::source::{self, Source};
 use crate::campaign::RunRecord;
+use crate::campaign::accept::{Acceptance, Accepted};
 use crate::event::Event;
 use crate::report::words;
 use crate::verdict::{Assertion, FaultRecord, Judgement, Verdict, Violation};
@@ -15,10 +16,15 @@ use crate::verdict::{Assertion, FaultRecord, Judgement, Verdict, Violation};
 const EVIDENCE_LINES: usize = 5;
 
 /// A run's part of the page. `source` is what its folder gave, if it is still there.
-pub(super) fn experiment(number: usize, run: &RunRecord, source: Option<&mut Source>) -> Experiment {
+pub(super) fn experiment(
+    number: usize,
+    run: &RunRecord,
+    source: Option<&mut Source>,
+    accepted: &Accepted,
+) -> Experiment {
     let verdict = &run.verdict;
     let epoch_unix_ms = source.as_ref().and_then(|source| source::epoch_unix_ms(&source.events));
-    let assertions = assertions(run, epoch_unix_ms);
+    let assertions = assertions(run, epoch_unix_ms, accepted);
     let (course, no_course) = match course(verdict, source) {
         Ok(course) => (Some(course), None),
         Err(reason) => (None, Some(reason)),
@@ -81,7 +87,7 @@ fn fault((index, record): (usize, &FaultRecord)) -> FaultLine {
 }
 
 /// Every assertion; those that failed with their first violations and what the logs say around them.
-fn assertions(run: &RunRecord, epoch_unix_ms: Option<i64>) -> Vec<AssertionLine> {
+fn assertions(run: &RunRecord, epoch_unix_ms: Option<i64>, accepted: &Accepted) -> Vec<AssertionLine> {
     let verdict = &run.verdict;
     let sorted = words::by_gravity(&verdict.assertions);
     let failed = |assertion: &&Assertion| assertion.finding.verdict == Judgement::Fail;
@@ -118,6 +124,10 @@ fn assertions(run: &RunRecord, epoch_unix_ms: Option<i64>) -> Vec<AssertionLine>
                     log,
                     log_note,
                 }),
+            accepted: match (finding.verdict, accepted.assertion(run, assertion)) {
+                (Judgement::Fail, Acceptance::Yes(weakness)) => Some(weakness.clone()),
+                _ => None,
+            },
         }
     };
     sorted.into_iter().map(line).collect()

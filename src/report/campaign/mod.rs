@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use crate::campaign::accept::Accepted;
 use crate::campaign::{Campaign, RunRecord};
 
 mod around;
@@ -40,12 +41,14 @@ pub const FILE: &str = "report.html";
 pub const STALE_AFTER_MS: u64 = 30 * 24 * 3_600_000;
 
 /// What the page says beyond its runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Now, in milliseconds since 1970-01-01 UTC.
     pub now_unix_ms: i64,
     /// A pass that is older than this is told to be old.
     pub stale_after_ms: u64,
+    /// Weaknesses that count against nothing until their day.
+    pub accepted: Accepted,
 }
 
 impl Options {
@@ -54,6 +57,7 @@ impl Options {
         Self {
             now_unix_ms: jiff::Timestamp::now().as_millisecond(),
             stale_after_ms: STALE_AFTER_MS,
+            accepted: Accepted::default(),
         }
     }
 }
@@ -69,15 +73,17 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
         let number = run.counts().then_some(runs.len() + 1);
         evidence.push(experiment::evidence(number, run, source.as_ref(), &proofs));
         if let Some(number) = number {
-            experiments.push(experiment::experiment(number, run, source.as_mut()));
-            runs.push(Counted { number, run });
+            experiments.push(experiment::experiment(number, run, source.as_mut(), &options.accepted));
+            let weighed = options.accepted.weigh(run);
+            runs.push(Counted { number, run, weighed });
         }
     }
-    let services = decision::services(&runs);
+    let services = decision::services(&runs, &options.accepted);
     let not_run = not_run(campaign);
     let grounds = Grounds {
         runs: &runs,
         services: &services,
+        accepted: &options.accepted,
         not_run: &not_run,
         not_read,
     };
@@ -94,6 +100,7 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
         noticed: noticed::notice(&runs, &experiments),
         coverage: coverage::coverage(&runs, &freshness),
         services,
+        accepted: decision::accepted(&runs, &options.accepted),
         experiments,
         evidence,
         not_run,

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::course::Course;
+use crate::campaign::accept::Weakness;
 use crate::event::Host;
 use crate::verdict::{AssertionKind, FailoverTimes, Judgement, Status, Violation};
 
@@ -21,6 +22,8 @@ pub struct Page {
     pub decision: Decision,
     /// Business services against their impact tolerances, the worst first.
     pub services: Vec<ServiceRow>,
+    /// Weaknesses that somebody accepted, in the order of their file.
+    pub accepted: Vec<AcceptedRow>,
     /// What must be zero.
     pub zeros: Zeros,
     /// What customers would have noticed.
@@ -41,7 +44,7 @@ pub struct Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Every run passed, and every business service stayed within its impact tolerance.
+    /// Every run passed, and every business service stayed within its impact tolerance, but for what is accepted.
     Go,
     /// There is a doubt, or nothing was run.
     NotProven,
@@ -78,6 +81,8 @@ pub struct ServiceRow {
     pub title: String,
     /// The worst of all runs.
     pub verdict: Judgement,
+    /// Runs in which it exceeded its tolerance, and that is accepted.
+    pub accepted: Vec<RunRef>,
     /// For how long it may be disrupted in one run, in milliseconds; that of the worst run, should it have changed.
     pub tolerated_ms: u64,
     /// How many of its acknowledged operations may be lost in one run, likewise.
@@ -90,6 +95,17 @@ pub struct ServiceRow {
     pub runs: u64,
     /// Those of them of which it cannot be said whether it stayed within its tolerance, with the reason.
     pub untold: Vec<(RunRef, String)>,
+}
+
+/// A weakness that somebody accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedRow {
+    /// What, why, by whom and until when.
+    pub weakness: Weakness,
+    /// Whether its day has passed, so that it accepts nothing any more.
+    pub is_expired: bool,
+    /// The runs in which it was met.
+    pub runs: Vec<RunRef>,
 }
 
 /// The worst of several runs: disruption in milliseconds, or operations lost.
@@ -239,6 +255,8 @@ pub struct AssertionLine {
     pub evidence_more: usize,
     /// The first violation, if it failed and one can be named.
     pub first: Option<FirstViolation>,
+    /// Whose acceptance its failure falls under; absent if it did not fail, or nobody accepted that, or no longer.
+    pub accepted: Option<Weakness>,
 }
 
 /// The first violation of an assertion, and what went on then.

@@ -155,6 +155,9 @@ fn not_held(experiment: &Experiment, assertion: &AssertionLine) -> Markup {
         article class=(format!("assertion {}", class(assertion.verdict))) {
             h4 { (badge(assertion.verdict)) " " (clean(&assertion.name)) }
             p.kind { (words::kind(assertion.kind)) ": " (words::kind_meaning(assertion.kind)) }
+            @if let Some(weakness) = &assertion.accepted {
+                p { strong { "Accepted until " (clean(&weakness.until)) } " by " (clean(&weakness.owner)) ": " (clean(&weakness.reason)) }
+            }
             p { (clean(&assertion.detail)) }
             @if !assertion.evidence.is_empty() {
                 ul.evidence { @for line in &assertion.evidence { li { (clean(line)) } } }

@@ -87,6 +87,7 @@ fn contents(page: &Page) -> Markup {
     html! {
         nav.contents aria-label="On this page" {
             a href="#services" { "Business services" }
+            @if !page.accepted.is_empty() { a href="#accepted" { "Accepted weaknesses" } }
             a href="#noticed" { "What customers would have noticed" }
             @if !page.experiments.is_empty() { a href="#experiments" { "Experiments" } }
             a href="#coverage" { "What was tried" }

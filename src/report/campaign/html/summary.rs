@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{run_link, run_links, wide};
-use crate::report::campaign::model::{Notice, Noticed, Page, ServiceRow, Zero, Zeros};
+use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Zero, Zeros};
 use crate::report::html::class;
 use crate::report::text::{clean, count, duration, percent_of, plural};
 use crate::report::words;
@@ -12,6 +12,7 @@ use crate::verdict::Judgement;
 pub(super) fn sections(page: &Page) -> Markup {
     html! {
         (services(page))
+        (accepted(&page.accepted))
         (zeros(&page.zeros, page.experiments.len()))
         (noticed(&page.noticed))
     }
@@ -40,7 +41,10 @@ fn services(page: &Page) -> Markup {
 fn service(row: &ServiceRow) -> Markup {
     html! {
         tr {
-            td { (mark(row.verdict, words::tolerance(row.verdict))) }
+            td {
+                (mark(row.verdict, words::tolerance(row.verdict)))
+                @if !row.accepted.is_empty() { br; span.kind { "accepted in " (run_links(&row.accepted)) } }
+            }
             th scope="row" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
             td { (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost" }
             td {
@@ -67,6 +71,36 @@ fn service(row: &ServiceRow) -> Markup {
                 }
             }
             td.number { (count(row.runs)) }
+        }
+    }
+}
+
+/// Weaknesses that somebody accepted: in force, over, or met nowhere.
+fn accepted(rows: &[AcceptedRow]) -> Markup {
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 id="accepted" { "Accepted weaknesses" }
+                (wide("Accepted weaknesses", html! { table {
+                    thead { tr { th { "accepted" } th { "weakness" } th { "why" } th { "owner" } th { "until" } th { "met in" } } }
+                    tbody { @for row in rows { (acceptance(row)) } }
+                } }))
+                p.note { "What is accepted stays a failure of its run and does not count for the answer on top, up to and including its day. What was met nowhere may be mended: remove it, so that it cannot hide what breaks next." }
+            }
+        }
+    }
+}
+
+fn acceptance(row: &AcceptedRow) -> Markup {
+    let weakness = &row.weakness;
+    html! {
+        tr {
+            td { @if row.is_expired { (mark(Judgement::Fail, "no longer")) } @else { "yes" } }
+            th scope="row" { (clean(&weakness.what)) br; span.kind { "of " (clean(&weakness.experiment)) } }
+            td { (clean(&weakness.reason)) }
+            td { (clean(&weakness.owner)) }
+            td { (clean(&weakness.until)) br; span.kind { (clean(&weakness.place)) } }
+            td { @if row.runs.is_empty() { "none of these runs" } @else { (run_links(&row.runs)) } }
         }
     }
 }
