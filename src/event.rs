@@ -114,6 +114,9 @@ pub enum Event {
         /// The version of nightmail.
         #[serde(default)]
         nightmail: String,
+        /// What is under test, as whoever started the run named it; empty if nobody did.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        release: String,
         /// The machine.
         #[serde(default)]
         host: Option<Host>,

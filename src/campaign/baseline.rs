@@ -45,6 +45,7 @@ fn bare(run: &RunRecord) -> RunRecord {
         assertion.finding.evidence.clear();
     }
     verdict.recovery.degraded.clear();
+    run.images.clear();
     for operation in &mut verdict.operations {
         operation.disrupted.clear();
     }

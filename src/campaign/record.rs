@@ -61,8 +61,14 @@ pub struct RunRecord {
     pub engine: String,
     /// The version of nightmail that made the run; empty if it did not say.
     pub nightmail: String,
+    /// What was under test, as whoever started the run named it; empty if nobody did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// The machine; absent if the run did not say.
     pub host: Option<Host>,
+    /// The images of its replicas, each once and with the hash of what it is made of where that is known, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     /// When it began, in milliseconds since 1970-01-01 UTC.
     pub started_unix_ms: i64,
     /// How long it took by the wall clock, from its first event to its last.
@@ -271,7 +277,9 @@ impl RunRecord {
             system_title: plan.system.title.clone(),
             engine: String::new(),
             nightmail: String::new(),
+            release: String::new(),
             host: None,
+            images: images(events),
             started_unix_ms: events.first().map_or(0, |entry| entry.unix_ms),
             took_ms: crate::report::took(events).as_millis() as u64,
             is_twin: plan.is_twin,
@@ -284,15 +292,29 @@ impl RunRecord {
             if let Event::Started {
                 engine,
                 nightmail,
+                release,
                 host,
                 ..
             } = &entry.event
             {
                 record.engine.clone_from(engine);
                 record.nightmail.clone_from(nightmail);
+                record.release.clone_from(release);
                 record.host.clone_from(host);
             }
         }
         record
     }
+}
+
+fn images(events: &[Entry]) -> Vec<String> {
+    let named = events.iter().filter_map(|entry| match &entry.event {
+        Event::ImageReady { image, reference, .. } => Some(match reference.is_empty() {
+            true => format!("{image} (its content not told)"),
+            false => reference.clone(),
+        }),
+        _ => None,
+    });
+    let images: BTreeSet<String> = named.collect();
+    images.into_iter().collect()
 }

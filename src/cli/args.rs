@@ -199,6 +199,9 @@ pub struct RunArgs {
     /// Leave the system up afterwards and say how to reach it
     #[arg(long)]
     pub keep: bool,
+    /// What is under test, such as v2.3 or a commit; reports and sites tell their runs by it
+    #[arg(long, value_name = "NAME", env = "NIGHTMAIL_RELEASE", value_parser = release)]
+    pub release: Option<String>,
 }
 
 /// Arguments of `gate`.
@@ -222,6 +225,9 @@ pub struct GateArgs {
     /// Begin no experiment that would not end within this time; those that were not reached leave the gate not proven
     #[arg(long, value_name = "TIME")]
     pub time_limit: Option<DurationMs>,
+    /// What is under test, such as v2.3 or a commit; reports and sites tell their runs by it
+    #[arg(long, value_name = "NAME", env = "NIGHTMAIL_RELEASE", value_parser = release)]
+    pub release: Option<String>,
     /// What is made of the runs.
     #[command(flatten)]
     pub reports: ReportArgs,
@@ -306,6 +312,17 @@ impl FromStr for ShardChoice {
                 "`{text}` is not I/N; write for example `2/3` for the second of three"
             )),
         }
+    }
+}
+
+/// A name that fits a table. An empty one, as pipelines set variables, is none.
+fn release(text: &str) -> Result<String, String> {
+    const CHARS_MAX: usize = 100;
+    let text = text.trim();
+    match text.chars().count() {
+        ..=CHARS_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        ..=CHARS_MAX => Err("a release is named in one line".to_owned()),
+        chars => Err(format!("{chars} characters are too many for a name; {CHARS_MAX} fit")),
     }
 }
 
@@ -469,6 +486,15 @@ mod tests {
         assert_eq!(jobs("4"), Ok(4));
         for wrong in ["0", "65", "two", ""] {
             assert!(jobs(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_release_has_a_name_of_one_line() {
+        assert_eq!(release(" v2.3 (abc123) "), Ok("v2.3 (abc123)".to_owned()));
+        assert_eq!(release(""), Ok(String::new()));
+        for wrong in ["a\nb", "\u{1b}[2J", &"x".repeat(101)] {
+            assert!(release(wrong).is_err(), "{wrong}");
         }
     }
 

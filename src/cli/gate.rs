@@ -38,7 +38,7 @@ pub fn gate(args: &GateArgs) -> u8 {
 }
 
 async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) -> u8 {
-    let runner = match Runner::new(&args.out, false, chosen).await {
+    let runner = match Runner::new(&args.out, false, args.release.clone(), chosen).await {
         Ok(runner) => Arc::new(runner),
         Err(code) => return code,
     };

@@ -206,6 +206,8 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
         ("system", run.system.clone()),
         ("engine", run.engine.clone()),
         ("nightmail", run.nightmail.clone()),
+        ("release", run.release.clone()),
+        ("images", run.images.join(", ")),
         (
             "host",
             host.map_or_else(String::new, |host| {

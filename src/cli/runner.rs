@@ -38,7 +38,7 @@ pub fn make_runs<W>(
         Err(code) => return code,
     };
     block_on(async {
-        let runner = match Runner::new(&args.out, args.keep, chosen).await {
+        let runner = match Runner::new(&args.out, args.keep, args.release.clone(), chosen).await {
             Ok(runner) => runner,
             Err(code) => return code,
         };
@@ -120,6 +120,7 @@ pub struct Runner {
     interrupt: Interrupt,
     out: PathBuf,
     keep: bool,
+    release: String,
     loads: Loads,
 }
 
@@ -134,7 +135,7 @@ pub struct Done {
 
 impl Runner {
     /// Connects to the engine and listens for signals. On an error it is printed and the exit code comes back.
-    pub async fn new(out: &Path, keep: bool, chosen: Choice) -> Result<Self, u8> {
+    pub async fn new(out: &Path, keep: bool, release: Option<String>, chosen: Choice) -> Result<Self, u8> {
         let broken = |error: &dyn std::fmt::Display| {
             eprintln!("error: {error}");
             exit::BROKEN
@@ -148,6 +149,7 @@ impl Runner {
             interrupt,
             out: out.to_owned(),
             keep,
+            release: release.unwrap_or_default(),
             loads: Loads::default(),
         })
     }
@@ -175,6 +177,7 @@ impl Runner {
         let options = RunOptions {
             keep: self.keep,
             engine_because: self.because.clone(),
+            release: self.release.clone(),
             loads: self.loads.clone(),
         };
         let verdict = run::run(plan, self.engine.as_ref(), &folder, &events, &self.interrupt, &options).await;

@@ -78,6 +78,7 @@ fn runs_of(page: &mut Page, latest: &Latest<'_>) {
     for (of, run) in latest {
         let labels = [
             ("nightmail", run.nightmail.as_str()),
+            ("release", &run.release),
             ("run", &run.verdict.run_id),
             ("sha256", &run.sha256),
             ("title", &run.verdict.title),

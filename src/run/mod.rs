@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub keep: bool,
     /// Why it is this engine, in a few words; empty if there was no choice.
     pub engine_because: String,
+    /// What is under test, as whoever started the run named it; empty if nobody did.
+    pub release: String,
     /// Shared by runs at the same time.
     pub loads: Loads,
 }
@@ -94,6 +96,7 @@ pub async fn run(
         engine: engine.name().to_owned(),
         because: options.engine_because.clone(),
         nightmail: env!("CARGO_PKG_VERSION").to_owned(),
+        release: options.release.clone(),
         host: Some(Host::here()),
     });
     let ended = match AssertUnwindSafe(stages(&mut scene)).catch_unwind().await {

@@ -22,6 +22,8 @@ pub enum Note {
     InBoth(usize),
     /// So many runs were judged by a nightmail that did not count what customers saw.
     OldVerdicts(usize),
+    /// What was under test: in the baseline, and in the runs.
+    Releases(BTreeSet<String>, BTreeSet<String>),
     /// The machines differ: those of the baseline, and those of the runs.
     Machines(BTreeSet<String>, BTreeSet<String>),
     /// Experiments whose files are not what they were.
@@ -53,6 +55,13 @@ impl fmt::Display for Note {
                 "{} judged by an older nightmail: `nightmail check FOLDER` adds error budget, latencies and business services",
                 runs(*number, "was", "were")
             ),
+            Self::Releases(before, now) => {
+                let named = |names: &BTreeSet<String>| match names.is_empty() {
+                    true => "a release that nobody named".to_owned(),
+                    false => listed(names),
+                };
+                write!(f, "the baseline is {}, compared with {}", named(before), named(now))
+            }
             Self::Machines(before, now) => write!(
                 f,
                 "the machines differ, and times may for that reason alone: {} for the baseline, {} now",
@@ -71,6 +80,15 @@ impl fmt::Display for Note {
 /// What there is to know.
 pub(super) fn notes(baseline: &[RunRecord], now: &[RunRecord], groups: &[Group<'_>]) -> Vec<Note> {
     let mut notes = Vec::new();
+    let releases = [baseline, now].map(|runs| {
+        let named = runs.iter().map(|run| run.release.clone());
+        named.filter(|release| !release.is_empty()).collect::<BTreeSet<_>>()
+    });
+    if let [before, now] = releases
+        && !(before.is_empty() && now.is_empty())
+    {
+        notes.push(Note::Releases(before, now));
+    }
     let mut count = |number: usize, note: fn(usize) -> Note| {
         if number > 0 {
             notes.push(note(number));

@@ -323,6 +323,7 @@ pub fn events() -> Vec<Entry> {
         engine: "docker".into(),
         because: String::new(),
         nightmail: "0.1.0".to_owned(),
+        release: String::new(),
         host: None,
     };
     let intent = Event::FaultIntent {

@@ -8,7 +8,6 @@ use super::model::{AssertionLine, Experiment, FaultLine, Figure, FirstViolation,
 use super::source::{self, Source};
 use crate::campaign::RunRecord;
 use crate::campaign::accept::{Acceptance, Accepted};
-use crate::event::Event;
 use crate::report::words;
 use crate::verdict::{Assertion, FaultRecord, Judgement, Verdict, Violation};
 
@@ -176,9 +175,10 @@ pub(super) fn evidence(
         file_sha256: run.sha256.clone(),
         system: run.system.clone(),
         nightmail: run.nightmail.clone(),
+        release: run.release.clone(),
         engine: run.engine.clone(),
         host: run.host.clone(),
-        images: source.map(images).unwrap_or_default(),
+        images: run.images.clone(),
         defects: verdict.defects.clone(),
         proof: proofs.get(run.sha256.as_str()).copied(),
         files: source.map(|source| source.files.clone()).unwrap_or_default(),
@@ -192,18 +192,4 @@ fn aside(run: &RunRecord) -> Option<String> {
         (true, []) => Some("a twin of `prove`".to_owned()),
         (false, []) => None,
     }
-}
-
-fn images(source: &Source) -> Vec<String> {
-    let named = source.events.iter().filter_map(|entry| match &entry.event {
-        Event::ImageReady { image, reference, .. } => Some(match reference.is_empty() {
-            true => format!("{image} (its content not told)"),
-            false => reference.clone(),
-        }),
-        _ => None,
-    });
-    let mut images: Vec<String> = named.collect();
-    images.sort();
-    images.dedup();
-    images
 }

@@ -355,6 +355,8 @@ pub struct RunEvidence {
     pub system: String,
     /// The version of nightmail that made the run; empty if it did not say.
     pub nightmail: String,
+    /// What was under test, as whoever started the run named it; empty if nobody did.
+    pub release: String,
     /// The engine; empty if it did not get that far.
     pub engine: String,
     /// The machine, if the run says.

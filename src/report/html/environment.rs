@@ -130,6 +130,10 @@ fn environment(page: &Page<'_>) -> Markup {
         Event::Started { engine, because, .. } => Some(words::engine(engine, because)),
         _ => None,
     });
+    let release = page.events.iter().find_map(|entry| match &entry.event {
+        Event::Started { release, .. } if !release.is_empty() => Some(clean(release)),
+        _ => None,
+    });
     let replicas: Vec<String> = plan
         .replicas
         .iter()
@@ -148,6 +152,7 @@ fn environment(page: &Page<'_>) -> Markup {
                 (fact("experiment file", html! { code { (clean(&plan.experiment.path.display().to_string())) } br; "SHA-256 " code { (clean(&plan.experiment.sha256)) } }))
                 (fact("plan", html! { "SHA-256 of its compact JSON " code { (plan_hash(plan)) } }))
                 (fact("engine", html! { (engine.unwrap_or_else(|| "not known".to_owned())) }))
+                @if let Some(release) = release { (fact("release under test", html! { (release) })) }
                 (fact("replicas", html! { (replicas.join(", ")) }))
                 (fact("defects switched on", html! { (defects) }))
                 (fact("exit code", html! { (verdict.exit_code) }))

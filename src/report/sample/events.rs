@@ -45,6 +45,7 @@ pub(in crate::report) fn events() -> Vec<Entry> {
                 engine: "docker".to_owned(),
                 because: "Docker answers".to_owned(),
                 nightmail: "0.1.0".to_owned(),
+                release: String::new(),
                 host: None,
             },
         ),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::model::Run;
 use crate::report::html::{class, timestamp};
 use crate::report::svg::{LEFT, RIGHT, drawing, n, nice_ceiling, row_label};
-use crate::report::text::{duration, plural};
+use crate::report::text::{clean, duration, plural};
 use crate::report::words;
 use crate::verdict::Judgement;
 
@@ -41,7 +41,9 @@ pub(super) fn figure(runs: &[Run]) -> Markup {
         (plot(PLOT_TOP, "recovery time", "p50", &recovery))
         (plot(PLOT_TOP + PLOT_STEP, "disruption", "p99", &disruption))
         (verdicts(&oldest_first))
+        (releases(&oldest_first))
     };
+    let all: Vec<&Run> = runs.iter().collect();
     let description = format!(
         "{} {}",
         in_words("Recovery time", &recovery),
@@ -49,9 +51,9 @@ pub(super) fn figure(runs: &[Run]) -> Markup {
     );
     html! {
         figure tabindex="0" {
-            (drawing("history", HEIGHT, "Runs over time", &format!("{} {description}", came_to(runs)), content))
+            (drawing("history", HEIGHT, "Runs over time", &format!("{} {description}", came_to(&all)), content))
             figcaption {
-                "A column a run, oldest left, equally far apart however long lay between them. Circles are measured; a triangle is a bound from below: not over when the load ended. No mark: not measured, or nothing was broken."
+                "A column a run, oldest left, equally far apart however long lay between them; a dashed line where another release begins. Circles are measured; a triangle is a bound from below: not over when the load ended. No mark: not measured, or nothing was broken."
             }
         }
     }
@@ -120,8 +122,32 @@ fn verdicts(runs: &[&Run]) -> Markup {
     }
 }
 
+/// Where a release begins, with its name as far as that has room.
+fn releases(runs: &[&Run]) -> Markup {
+    /// About as wide as a character of a tick's text.
+    const CHAR: f64 = 6.5;
+    let width = (RIGHT - LEFT) / runs.len() as f64;
+    let mut stretches: Vec<(usize, usize)> = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        match stretches.last_mut() {
+            Some((first, length)) if runs[*first].release == run.release => *length += 1,
+            _ => stretches.push((index, 1)),
+        }
+    }
+    let is_named = runs.iter().any(|run| !run.release.is_empty());
+    html! {
+        @if is_named { @for (first, length) in stretches {
+            @let (name, left) = (clean(&runs[first].release), LEFT + first as f64 * width);
+            @if first > 0 { line.release x1=(n(left)) x2=(n(left)) y1=(n(PLOT_TOP)) y2=(n(VERDICTS)) {} }
+            @if name.chars().count() as f64 * CHAR <= length as f64 * width {
+                text.tick x=(n(left + 3.0)) y=(n(VERDICTS - 14.0)) { (name) }
+            }
+        } }
+    }
+}
+
 /// `12 runs: 1 fail, 11 pass.`
-fn came_to(runs: &[Run]) -> String {
+pub(super) fn came_to(runs: &[&Run]) -> String {
     let of = |judgement| runs.iter().filter(|run| run.judgement == judgement).count();
     let parts: Vec<String> = [Judgement::Fail, Judgement::Inconclusive, Judgement::Pass]
         .into_iter()

@@ -96,7 +96,7 @@ fn row(site: &Site, experiment: &Experiment) -> Markup {
                 span.under { (clean(&experiment.title)) }
                 span.under { "system " (clean(&experiment.system)) }
             }
-            td { (outcome(latest, RUNS)) }
+            td { (outcome(latest, RUNS)) @if !latest.release.is_empty() { span.under { "release " (clean(&latest.release)) } } }
             td { (age(site, latest)) }
             @for figure in recovery { td { (figure) } }
             td { (recent(&experiment.runs)) }

@@ -66,6 +66,8 @@ pub struct Run {
     pub had_faults: bool,
     /// The seed.
     pub seed: u64,
+    /// What was under test, as whoever started the run named it; empty if nobody did.
+    pub release: String,
     /// The engine.
     pub engine: String,
     /// The version of nightmail that made it.
@@ -149,6 +151,18 @@ impl Experiment {
         })
     }
 
+    /// Its runs by what was under test, the release whose runs began last first; those of no named release together.
+    pub fn releases(&self) -> Vec<(&str, Vec<&Run>)> {
+        let mut releases: Vec<(&str, Vec<&Run>)> = Vec::new();
+        for run in &self.runs {
+            match releases.iter_mut().find(|(name, _)| *name == run.release) {
+                Some((_, runs)) => runs.push(run),
+                None => releases.push((&run.release, vec![run])),
+            }
+        }
+        releases
+    }
+
     /// The run that counts.
     pub fn latest(&self) -> &Run {
         &self.runs[0]
@@ -175,6 +189,7 @@ impl Run {
             recovery: verdict.recovery.clone(),
             had_faults: !verdict.faults.is_empty(),
             seed: verdict.seed,
+            release: record.release.clone(),
             engine: record.engine.clone(),
             nightmail: record.nightmail.clone(),
             is_changed: sha256_before.is_some_and(|before| before != record.sha256),

@@ -103,6 +103,53 @@ fn an_experiment_shows_its_newest_runs_and_where_its_file_changed() {
 }
 
 #[test]
+fn an_experiment_tells_what_each_release_came_to() {
+    let of = |release: &str, verdict: Verdict, days_ago| RunRecord {
+        release: release.to_owned(),
+        ..run("answers-lost", verdict, days_ago)
+    };
+    let recovered = |ms| {
+        let mut verdict = sample::passed();
+        verdict.recovery.recovery_time_ms = Some(ms);
+        verdict
+    };
+    let mut not_over = sample::passed();
+    not_over.recovery.censored = true;
+    let site = site(vec![
+        of("v1", recovered(2_000.0), 9),
+        of("v1", recovered(3_000.0), 8),
+        of("v1", recovered(7_000.0), 7),
+        of("v2 & more", sample::failed(), 3),
+        of("v2 & more", not_over, 2),
+        of("v1", recovered(4_000.0), 1),
+    ]);
+    let experiment = &site.experiments[0];
+    let releases: Vec<(&str, usize)> = experiment
+        .releases()
+        .into_iter()
+        .map(|(name, runs)| (name, runs.len()))
+        .collect();
+    assert_eq!(releases, [("v1", 4), ("v2 & more", 2)], "that of the latest run first");
+    let page = history::render(&site, experiment);
+    assert!(page.contains("<td>3 s (2 s to 7 s)</td>"), "{page}");
+    assert!(
+        page.contains("to not over)") && page.contains("v2 &amp; more"),
+        "{page}"
+    );
+    assert!(
+        page.contains("4 runs: 4 pass.") && page.contains("2 runs: 1 fail, 1 pass."),
+        "{page}"
+    );
+    assert_eq!(
+        page.matches("class=\"release\"").count(),
+        2,
+        "where v2 begins, and where v1 does again"
+    );
+    let unnamed = super::tests::site(vec![run("answers-lost", sample::passed(), 1)]);
+    assert!(history::render(&unnamed, &unnamed.experiments[0]).contains("No run names what was under test"));
+}
+
+#[test]
 fn what_was_not_over_is_a_bound_from_below() {
     let mut censored = sample::passed();
     censored.recovery.censored = true;

@@ -17,6 +17,7 @@ pub(super) fn section(page: &Page) -> Markup {
             h2 id="evidence" { "Evidence" }
             dl.facts {
                 (fact("this page", html! { "made by nightmail " (clean(&page.nightmail)) @if let Some(made) = timestamp(page.made_unix_ms) { " at " (made) } }))
+                (fact("releases under test", html! { (said(page, "the runs do not name any; `--release` does", |run| vec![run.release.clone()])) }))
                 (fact("runs made by", html! { (said(page, "a version that did not say which", |run| vec![version(run)])) }))
                 (fact("engines", html! { (said(page, "none, since no run got that far", |run| vec![run.engine.clone()])) }))
                 (fact("machines", html! { (said(page, "the runs do not say", |run| run.host.iter().map(machine).collect())) }))
@@ -87,6 +88,7 @@ fn one(run: &RunEvidence) -> Markup {
             td {
                 code { (clean(&run.file)) } br; code { (clean(&run.file_sha256)) }
                 br; "system " (clean(&run.system))
+                @if !run.release.is_empty() { ", release " (clean(&run.release)) }
                 @if !run.engine.is_empty() { ", engine " (clean(&run.engine)) }
                 @if !run.nightmail.is_empty() { ", nightmail " (clean(&run.nightmail)) }
                 br; @match run.proof {

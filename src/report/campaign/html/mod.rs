@@ -1,5 +1,7 @@
 //! The page of a campaign as HTML: one file, no script, nothing from anywhere, bounded in size by what the model holds.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::model::{Page, RunRef};
@@ -58,12 +60,19 @@ fn header(page: &Page) -> Markup {
         .min()
         .and_then(timestamp)
         .zip(started.max().and_then(timestamp));
+    let releases: BTreeSet<&str> = page
+        .evidence
+        .iter()
+        .filter(|run| run.number.is_some() && !run.release.is_empty())
+        .map(|run| run.release.as_str())
+        .collect();
     let aside = page.evidence.iter().filter(|run| run.aside.is_some()).count() as u64;
     html! {
         header class=(class(judgement)) {
             h1.verdict { span aria-hidden="true" { (words::glyph(judgement, true)) } " " (words::campaign_answer(answer)) }
             p.stamp {
                 span { strong { (subject(page)) } }
+                @for release in &releases { span { "release " strong { (clean(release)) } } }
                 @if let Some((first, last)) = times { span { "from " (first) } span { "to " (last) } }
             }
             ul.reasons { @for reason in &page.decision.reasons { li { (clean(reason)) } } }
