@@ -20,8 +20,10 @@ if [ ! -e "$PGDATA/nightmail.managed" ]; then
         monitor) shift && pg_autoctl create monitor "$@" ;;
         node)
             shift
+            # A question that is under way when the network goes would otherwise wait for as long as the cut lasts and longer, and a
+            # primary that waits does not stop.
             pg_autoctl create postgres "$@" --name "$NODE" --username postgres --dbname postgres \
-                --monitor "postgres://autoctl_node@$MONITOR/pg_auto_failover" \
+                --monitor "postgres://autoctl_node@$MONITOR/pg_auto_failover?tcp_user_timeout=2000" \
                 --replication-quorum "${REPLICATION_QUORUM:-true}"
             # A primary that reaches neither the monitor nor a standby for so long stops.
             pg_autoctl config set timeout.network_partition_timeout 2
