@@ -12,6 +12,7 @@ use super::{FILE, Proof, SCHEMA_VERSION, Scope};
 use crate::event::{Entry, Event, Host};
 use crate::plan::{self, Plan};
 use crate::run::folder::{read_events, read_plan};
+use crate::run::seal;
 use crate::verdict::{self, Judgement, Verdict};
 
 /// `campaign.json`.
@@ -142,6 +143,8 @@ pub(super) fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path, known:
 
 const NO_RUN: &str = "give the folder of a run, a folder of such folders, or a campaign.json";
 const HALF_WRITTEN: &str = "it is half written or from another program; `nightmail check FOLDER` judges a run again";
+const NOT_AS_IT_WAS: &str =
+    "copy the run again from where it was made, or make it again; nothing is concluded from half of it";
 const NEWER: &str = "it was written by a newer nightmail: use that one, or make the run again";
 
 impl Campaign {
@@ -233,6 +236,7 @@ impl RunRecord {
     pub fn read(folder: &Path) -> Result<Self, ReadError> {
         let plan_file = folder.join(plan::FILE);
         let _: Versioned = read_versioned(&plan_file, plan::SCHEMA_VERSION)?;
+        seal::verify(folder).map_err(|broken| ReadError::unfit(folder, broken, NOT_AS_IT_WAS))?;
         let plan = read_plan(folder).map_err(|error| ReadError::unfit(&plan_file, error, HALF_WRITTEN))?;
         let events = read_events(folder).map_err(|error| ReadError::unfit(folder, error, HALF_WRITTEN))?;
         let verdict_file = folder.join(verdict::FILE);

@@ -7,6 +7,7 @@ use super::runner::{load_plans, without_control};
 use super::{engine, exit};
 use crate::report::terminal::{Options, Terminal};
 use crate::run::folder::read_plan;
+use crate::run::seal;
 use crate::{check, experiment, plan, run};
 
 /// Says of each experiment that it is valid, or what is wrong with it.
@@ -43,6 +44,14 @@ pub fn plan(args: &SelectArgs) -> u8 {
 
 /// Judges a saved run again and writes its reports anew.
 pub fn check(dir: &Path) -> u8 {
+    if let Err(broken) = seal::verify(dir) {
+        eprintln!(
+            "error: {}: {broken}\n  hint: copy the run again from where it was made; without {} it is judged as it is",
+            dir.display(),
+            seal::FILE
+        );
+        return exit::BROKEN;
+    }
     let verdict = match check::judge_folder(dir) {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -55,6 +64,8 @@ pub fn check(dir: &Path) -> u8 {
     let written = read_plan(dir).and_then(|plan| run::write_reports(dir, &plan, &verdict));
     if let Err(error) = written {
         eprintln!("warning: the reports could not be written: {error}");
+    } else if let Err(error) = seal::seal(dir) {
+        eprintln!("warning: the checksums could not be written: {error}");
     }
     Terminal::new(Options::detect()).finish(&verdict, dir);
     verdict.exit_code

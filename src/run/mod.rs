@@ -32,6 +32,7 @@ pub mod folder;
 pub mod interrupt;
 pub mod machine;
 mod method;
+pub mod seal;
 
 use folder::RunFolder;
 use interrupt::{Interrupt, Interrupted};
@@ -433,6 +434,8 @@ fn judge(folder: &RunFolder, events: &Events, ended: Result<(), Stop>) -> Verdic
     if let Err(error) = write_reports(folder.path(), folder.plan(), &verdict) {
         events.notice(format!("a report could not be written: {error}"));
     }
+    // Last: whatever is written later would not be what is vouched for.
+    let _ = seal::seal(folder.path());
     verdict
 }
 

@@ -1,21 +1,14 @@
 //! What a run's folder tells beyond its record: read where it is still there, in bounded memory.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::course::Gathering;
 use super::model::FileSum;
-use crate::event::{self, Entry};
+use crate::event::Entry;
 use crate::history::{self, pass};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::run::folder::{read_events, read_plan};
-use crate::verdict;
-
-/// The files whose checksums are told.
-const SUMMED: [&str; 4] = [plan::FILE, history::FILE, event::FILE, verdict::FILE];
+use crate::run::seal::{SEALED, sha256};
 
 /// What a folder gave. What could not be read is an error in words.
 pub(super) struct Source {
@@ -47,7 +40,7 @@ pub(super) fn read(folder: &Path, with_history: bool) -> Option<Source> {
 }
 
 fn sums(folder: &Path) -> Vec<FileSum> {
-    let there = SUMMED.iter().filter(|name| folder.join(name).exists());
+    let there = SEALED.iter().filter(|name| folder.join(name).exists());
     let sum = |name: &&str| {
         let path = folder.join(name);
         FileSum {
@@ -57,20 +50,6 @@ fn sums(folder: &Path) -> Vec<FileSum> {
         }
     };
     there.map(sum).collect()
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    const STEP_BYTES: usize = 1 << 18;
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut bytes = vec![0; STEP_BYTES];
-    loop {
-        match file.read(&mut bytes)? {
-            0 => break,
-            read => hasher.update(&bytes[..read]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The wall clock when the load started, in milliseconds since 1970-01-01 UTC: by the last event, since the first ones may
