@@ -23,6 +23,7 @@ pub(super) fn render(site: &Site, experiment: &Experiment) -> String {
                     span.badge { span aria-hidden="true" { (words::glyph(latest.judgement, true)) } " " (latest.outcome) }
                     span { "experiment " strong { (clean(&experiment.name)) } }
                     span { "system " strong { (clean(&experiment.system)) } }
+                    @if !experiment.engine.is_empty() { span { "engine " strong { (clean(&experiment.engine)) } } }
                 }
                 h1 { (clean(&experiment.title)) }
                 p.answer { (latest.answer) }

@@ -94,7 +94,10 @@ fn row(site: &Site, experiment: &Experiment) -> Markup {
             th scope="row" {
                 a href=(format!("{EXPERIMENTS}/{}.html", experiment.slug)) { (clean(&experiment.name)) }
                 span.under { (clean(&experiment.title)) }
-                span.under { "system " (clean(&experiment.system)) }
+                span.under {
+                    "system " (clean(&experiment.system))
+                    @if !experiment.engine.is_empty() { ", engine " (clean(&experiment.engine)) }
+                }
             }
             td { (outcome(latest, RUNS)) @if !latest.release.is_empty() { span.under { "release " (clean(&latest.release)) } } }
             td { (age(site, latest)) }

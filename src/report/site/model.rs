@@ -33,6 +33,8 @@ pub struct Experiment {
     pub title: String,
     /// The system's name.
     pub system: String,
+    /// The engine; empty for runs that did not get that far. Times of different engines are not compared.
+    pub engine: String,
     /// Its page's file, without folder and ending: fit for any file system and any link.
     pub slug: String,
     /// Its runs, the latest first, [`RUNS_MAX`] at most and one at least.
@@ -79,9 +81,9 @@ pub struct Run {
 impl Site {
     /// The site of some runs. Of what could not be read the first line is kept: hints are for who makes the site.
     pub fn of(campaign: &Campaign, not_read: &[String], made_unix_ms: i64, stale_after_ms: i64) -> Self {
-        let mut by_experiment: BTreeMap<(&str, &str), Vec<&RunRecord>> = BTreeMap::new();
+        let mut by_experiment: BTreeMap<(&str, &str, &str), Vec<&RunRecord>> = BTreeMap::new();
         for run in &campaign.runs {
-            let key = (run.system.as_str(), run.verdict.experiment.as_str());
+            let key = (run.system.as_str(), run.verdict.experiment.as_str(), run.engine.as_str());
             by_experiment.entry(key).or_default().push(run);
         }
         let mut slugs = Slugs::default();
@@ -141,10 +143,11 @@ impl Experiment {
             .collect();
         let name = latest.verdict.experiment.clone();
         Some(Self {
-            slug: slugs.of(&[&latest.system, &name]),
+            slug: slugs.of(&[&latest.system, &name, &latest.engine]),
             name,
             title: latest.verdict.title.clone(),
             system: latest.system.clone(),
+            engine: latest.engine.clone(),
             runs,
             older: counted.saturating_sub(RUNS_MAX) as u64,
             aside: (all - counted) as u64,

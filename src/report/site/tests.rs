@@ -228,8 +228,8 @@ fn a_site_is_put_in_the_place_of_an_earlier_one() {
             files(&out),
             [
                 ".nightmail-site",
-                "experiments/postage-answers-lost.html",
-                "experiments/postage-other.html",
+                "experiments/postage-answers-lost-docker.html",
+                "experiments/postage-other-docker.html",
                 "index.html",
                 "runs/run-answers-lost-0.html"
             ]
