@@ -45,12 +45,13 @@ pub fn accepted(file: Option<&Path>) -> Result<Accepted, u8> {
     })
 }
 
-/// Writes the page of the runs that a command has just made beside their folders, if there are several. A page that cannot be
-/// written hides no verdict.
-pub fn of_runs(dirs: &[&Path]) {
-    let [first, _, ..] = dirs else { return };
-    let Some(out) = first.parent() else { return };
-    let file = out.join(campaign::FILE);
+/// Writes the page of the runs that a command has just made beside their folders, by a name of that command's, so that none takes the
+/// place of a gate's. A page that cannot be written hides no verdict.
+pub fn of_runs(dirs: &[&Path], name: &str) {
+    let Some(out) = dirs.first().and_then(|first| first.parent()) else {
+        return;
+    };
+    let file = out.join(name);
     let runs: Vec<PathBuf> = dirs.iter().map(|dir| dir.to_path_buf()).collect();
     if let Ok((page, _)) = write(&runs, &file, &Options::now()) {
         print!("{}", campaign_lines(&page, &file, &Style::of_stdout()));

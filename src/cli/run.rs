@@ -13,10 +13,10 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn show(done: &[((), Done)]) -> u8 {
-    if done.len() > 1 {
-        let rows: Vec<_> = done.iter().map(|(_, one)| (&one.verdict, one.dir.as_path())).collect();
+    let rows: Vec<_> = done.iter().map(|(_, one)| (&one.verdict, one.dir.as_path())).collect();
+    if rows.len() > 1 {
         print!("{}", table::runs(&rows, &Style::of_stdout()));
-        page::of_runs(&rows.iter().map(|(_, dir)| *dir).collect::<Vec<_>>());
     }
+    page::of_runs(&rows.iter().map(|(_, dir)| *dir).collect::<Vec<_>>(), "run.html");
     worst(done.iter().map(|(_, one)| one.verdict.exit_code))
 }
