@@ -17,6 +17,11 @@ pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at 
      there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
      to have had no effect, dropped arrivals included) count against it.";
 
+/// Who counts as waiting, as [`super::campaign::waits::Waits`] defines it.
+pub(super) const WHO_WAITS: &str = "Somebody had to wait who was served after a second or more, and after ten times what was usual or more: the median before \
+     the first fault took effect. That is told of the bins of the pictures below in which one in ten or more of those who came had to. \
+     Times are those at which customers came.";
+
 /// `go`, `no-go`, `not proven`.
 pub(super) fn decision(decision: Decision) -> &'static str {
     match decision {

@@ -21,6 +21,7 @@ mod html;
 pub mod model;
 mod noticed;
 mod source;
+pub mod waits;
 
 #[cfg(test)]
 mod size;

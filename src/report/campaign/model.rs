@@ -144,12 +144,21 @@ pub struct Zero {
 /// What customers would have noticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Runs in which something was disrupted, each in sentences.
+    /// Runs in which an operation was disrupted or waited for, each in sentences.
     pub noticed: Vec<Noticed>,
-    /// Runs with faults in which nothing was.
-    pub unnoticed: Vec<RunRef>,
-    /// Runs of which it cannot be said.
+    /// Runs in which none was, as far as it can be told.
+    pub unnoticed: Vec<Unnoticed>,
+    /// Runs of which it cannot be told of any operation.
     pub untold: Vec<RunRef>,
+}
+
+/// A run in which customers would have noticed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnoticed {
+    /// The run.
+    pub run: RunRef,
+    /// Sentences on what that leaves open: operations of which it cannot be told, and what failed all the same.
+    pub but: Vec<String>,
 }
 
 /// What customers would have noticed of a run.
@@ -159,7 +168,7 @@ pub struct Noticed {
     pub run: RunRef,
     /// What was broken, in a few words; empty if nothing was.
     pub broken: String,
-    /// A sentence for each operation that was disrupted.
+    /// A sentence for each operation that was disrupted or waited for.
     pub disrupted: Vec<String>,
     /// Sentences on what went on, what piled up, when it was over, and what harm was done.
     pub besides: Vec<String>,

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{run_link, run_links, wide};
-use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Zero, Zeros};
+use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Unnoticed, Zero, Zeros};
 use crate::report::html::class;
 use crate::report::text::{clean, count, duration, percent_of, plural};
 use crate::report::words;
@@ -164,12 +164,17 @@ fn noticed(notice: &Notice) -> Markup {
             h2 id="noticed" { "What customers would have noticed" }
             @if is_empty { p.note { "Nothing was run, so nothing can be said." } }
             @for noticed in &notice.noticed { (of_run(noticed)) }
-            @if !notice.unnoticed.is_empty() {
-                p { "Nothing in " (run_links(&notice.unnoticed)) "." }
+            @let (nothing, but): (Vec<&Unnoticed>, Vec<&Unnoticed>) = notice.unnoticed.iter().partition(|unnoticed| unnoticed.but.is_empty());
+            @if !nothing.is_empty() {
+                p { "Nothing in " (run_links(&nothing.iter().map(|unnoticed| unnoticed.run.clone()).collect::<Vec<_>>())) "." }
+            }
+            @for unnoticed in but {
+                p { "Nothing that can be told in " (run_link(&unnoticed.run)) "." @for sentence in &unnoticed.but { " " (clean(sentence)) } }
             }
             @if !notice.untold.is_empty() {
-                p { "It cannot be said of " (run_links(&notice.untold)) ": too few customers came, or the run did not come to its end." }
+                p { "It cannot be said of " (run_links(&notice.untold)) ": too few customers came, the run did not come to its end, or its history is not there any more." }
             }
+            @if !is_empty { p.note { (words::WHO_WAITS) } }
         }
     }
 }
