@@ -22,6 +22,23 @@ pub(super) const WHO_WAITS: &str = "Somebody had to wait who was served after a 
      the first fault took effect. That is told of the bins of the pictures below in which one in ten or more of those who came had to. \
      Times are those at which customers came.";
 
+/// When a business service is disrupted.
+pub(super) const DISRUPTED_SERVICE: &str = "A service is disrupted while fewer of its customers are served than its tolerance says, over a rolling second, from the \
+     moment at which the steady state was found. Who is served later than the tolerance says counts as not served; where it says \
+     nothing of that, waiting is not counted, and who is served late is served.";
+
+/// What disruption a business service has, and what an experiment.
+pub(super) const TWO_DISRUPTIONS: &str = "The disruption of an experiment is another measure: the whole time from the first effect of a fault until its own steady \
+     state, with its latencies and backlogs, was back to stay.";
+
+/// Whether waiting counts for a business service: `served within 5 s`.
+pub(super) fn served_within(ms: Option<u64>) -> String {
+    match ms {
+        Some(ms) => format!("served within {}", duration(ms as f64)),
+        None => "waiting not counted".to_owned(),
+    }
+}
+
 /// `go`, `no-go`, `not proven`.
 pub(super) fn decision(decision: Decision) -> &'static str {
     match decision {

@@ -84,6 +84,7 @@ fn empty(run: &RunRecord, impact: &ServiceImpact) -> ServiceRow {
         verdict: Judgement::Pass,
         accepted: Vec::new(),
         tolerated_ms: impact.tolerated_ms,
+        served_within_ms: impact.served_within_ms,
         tolerated_lost: impact.tolerated_lost,
         disrupted: None,
         lost: None,
@@ -107,6 +108,7 @@ fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
             .is_none_or(|worst| of_tolerated(value, impact.tolerated_ms) > of_tolerated(worst.value, row.tolerated_ms))
     {
         row.tolerated_ms = impact.tolerated_ms;
+        row.served_within_ms = impact.served_within_ms;
         row.disrupted = Some(Worst {
             value,
             run: run.clone(),

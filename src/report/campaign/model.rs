@@ -85,6 +85,8 @@ pub struct ServiceRow {
     pub accepted: Vec<RunRef>,
     /// For how long it may be disrupted in one run, in milliseconds; that of the worst run, should it have changed.
     pub tolerated_ms: u64,
+    /// Who is served later than this, in milliseconds, counts as not served, likewise; absent where waiting does not count.
+    pub served_within_ms: Option<u64>,
     /// How many of its acknowledged operations may be lost in one run, likewise.
     pub tolerated_lost: u64,
     /// The longest disruption that was measured; absent if none could be.

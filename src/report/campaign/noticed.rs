@@ -154,7 +154,7 @@ fn lasted(total_ms: f64, stretches: usize) -> String {
     }
 }
 
-/// `For 10.2 s 311 of 372 did not get this done`.
+/// `For 10.2 s 311 of 372 did not get this done within 5 s`.
 fn unserved(operation: &OperationImpact) -> String {
     let sum = |number: fn(&crate::verdict::Stretch) -> u64| operation.disrupted.iter().map(number).sum::<u64>();
     let (arrived, ok) = (sum(|stretch| stretch.arrived), sum(|stretch| stretch.ok));
@@ -168,7 +168,8 @@ fn unserved(operation: &OperationImpact) -> String {
             count(arrived)
         ),
     };
-    format!("{time} {who} this done")
+    let within = operation.served_within_ms.map_or_else(String::new, |ms| format!(" within {}", duration(ms as f64)));
+    format!("{time} {who} this done{within}")
 }
 
 /// `For 5 s 62 of 80 had to wait for this, 6.5 s at the median where 20 ms was usual`.

@@ -32,7 +32,7 @@ fn services(page: &Page) -> Markup {
                     } }
                     tbody { @for row in &page.services { (service(row)) } }
                 } }))
-                p.note { "Tolerated is so much in any one run, whatever breaks. A service is disrupted while fewer of its customers are served than its tolerance says, over a rolling second, from the moment at which the steady state was found." }
+                p.note { "Tolerated is so much in any one run, whatever breaks. " (words::DISRUPTED_SERVICE) " " (words::TWO_DISRUPTIONS) }
             }
         }
     }
@@ -46,7 +46,10 @@ fn service(row: &ServiceRow) -> Markup {
                 @if !row.accepted.is_empty() { br; span.kind { "accepted in " (run_links(&row.accepted)) } }
             }
             th scope="row" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
-            td { (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost" }
+            td {
+                (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost"
+                br; span.kind { (words::served_within(row.served_within_ms)) }
+            }
             td {
                 @match &row.disrupted {
                     Some(worst) if worst.value > 0.0 => {
