@@ -164,6 +164,11 @@ pub struct Recovery {
     pub degraded: Vec<Degraded>,
 }
 
+impl Recovery {
+    /// The name of the assertion on it.
+    pub const ASSERTION: &str = "recovery";
+}
+
 /// A stretch in which an operation was outside its tolerance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Degraded {

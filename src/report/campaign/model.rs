@@ -335,6 +335,8 @@ pub struct CoverageCell {
     pub is_stale: bool,
     /// Experiments among them that are not shown to be able to fail.
     pub unproven: Vec<String>,
+    /// Runs among them that failed by something else than this business service, which held.
+    pub held_in_failed: u64,
 }
 
 /// What a run's results rest on.

@@ -15,7 +15,7 @@ use crate::history::load::History;
 use crate::plan::Plan;
 use crate::report::sample;
 use crate::report::series::{self, Timeline};
-use crate::verdict::{Assertion, Judgement, Status, Verdict, Violation};
+use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict, Violation};
 
 /// Ten days after the sample began.
 const NOW: i64 = 1_795_382_943_000 + 10 * 86_400_000;
@@ -610,4 +610,54 @@ fn who_waited_is_not_told_without_a_history() {
     );
     verdict.operations[0].disrupted.clear();
     assert_eq!(page(&records(vec![verdict]), &[], &options()).noticed.untold.len(), 1);
+}
+
+#[test]
+fn a_service_that_held_in_a_run_that_failed_by_something_else_has_not_failed() {
+    let judged = |campaign: &Campaign| {
+        let model = page(campaign, &[], &options());
+        let coverage = &model.coverage[0];
+        let cell = coverage.business[0].cells[0].clone().unwrap();
+        assert_eq!(
+            coverage.services[0].cells[0].as_ref().unwrap().verdict,
+            campaign.runs[0].verdict.verdict
+        );
+        (cell.verdict, cell.held_in_failed)
+    };
+    let failing = |name: &str| {
+        let mut verdict = sample::passed();
+        verdict.verdict = Judgement::Fail;
+        let named = |assertion: &&mut Assertion| assertion.name == name;
+        for assertion in verdict.assertions.iter_mut().filter(named) {
+            assertion.finding.verdict = Judgement::Fail;
+        }
+        records(vec![verdict])
+    };
+    // The history is no part of the business service, and labels are a metric.
+    for other in ["history stays readable", "labels are few again"] {
+        assert_eq!(judged(&failing(other)), (Judgement::Pass, 1), "{other}");
+    }
+    for own in ["buying succeeds", "recovery"] {
+        let mut campaign = failing(own);
+        for assertion in &mut campaign.runs[0].verdict.assertions {
+            if assertion.kind == AssertionKind::Gate {
+                assertion.finding.verdict = Judgement::Pass;
+            }
+        }
+        assert_eq!(judged(&campaign), (Judgement::Fail, 0), "{own}");
+    }
+    // A fault that was not proven proves nothing of the service; a record that does not say what its assertions are about may
+    // mean any.
+    let mut doubtful = failing("history stays readable");
+    let assertions = &mut doubtful.runs[0].verdict.assertions;
+    let receipt = assertions.iter_mut().find(|assertion| assertion.kind == AssertionKind::Receipt);
+    receipt.unwrap().finding.verdict = Judgement::Inconclusive;
+    assert_eq!(judged(&doubtful), (Judgement::Inconclusive, 0));
+    let mut old = failing("history stays readable");
+    old.runs[0].scope.concerns = None;
+    assert_eq!(judged(&old), (Judgement::Fail, 0));
+    // Nor is its own tolerance forgotten.
+    let mut exceeded = failing("history stays readable");
+    exceeded.runs[0].verdict.services[0].verdict = Judgement::Fail;
+    assert_eq!(judged(&exceeded), (Judgement::Fail, 0));
 }
