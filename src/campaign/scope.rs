@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::check::put_to_test;
 use crate::plan::{Measure, Plan, PlannedFault, Probe, Target};
-use crate::verdict::Recovery;
+use crate::verdict::{PutToTest, Recovery};
 
 /// What a system has, and what of it a run was to touch, by its plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +24,9 @@ pub struct Scope {
     /// the record was written before this was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concerns: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Which of the numbers that must be zero something would have found; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_to_test: Option<PutToTest>,
 }
 
 impl Scope {
@@ -51,6 +55,7 @@ impl Scope {
             services: plan.replicas.keys().cloned().collect(),
             faults,
             concerns: Some(concerns(plan)),
+            put_to_test: Some(put_to_test(plan)),
         }
     }
 

@@ -17,7 +17,16 @@ use crate::history::Outcome;
 use crate::history::load::History;
 use crate::plan::{Bound, BoundUnit, Measure, Plan};
 use crate::system::definition::{BusinessService, ImpactTolerance};
-use crate::verdict::{Finding, Judgement, OperationImpact, Safety, ServiceImpact, Stretch};
+use crate::verdict::{Finding, Judgement, OperationImpact, PutToTest, Safety, ServiceImpact, Stretch};
+
+/// Checkers that find that acknowledged operations are gone.
+const FIND_LOST: &[&str] = &["durable-set", "exactly-once", "ledger"];
+
+/// Checkers that find what happened twice.
+const FIND_TWICE: &[&str] = &["durable-set", "exactly-once", "device-log", "ledger"];
+
+/// Checkers that compare two sides, or a total and its parts.
+const FIND_DIFFERENCES: &[&str] = &["ledger", "device-log", "copied"];
 
 /// Breaches that say that something happened twice.
 const TWICE: &[Breach] = &[Breach::Duplicated];
@@ -296,19 +305,34 @@ pub(super) fn safety(plan: &Plan, invariants: &Invariants<'_>, lost: Option<u64>
     let of = |breaches: &[Breach], checkers: &[&str]| {
         let found = invariants.count(breaches);
         // Somebody must have looked.
-        let looked = plan.invariants.iter().filter(|name| {
-            let invariant = plan.system.invariants.get(*name);
-            invariant.is_some_and(|invariant| checkers.contains(&invariant.name()))
-        });
-        let looked: BTreeSet<&str> = looked.map(String::as_str).collect();
+        let looked: BTreeSet<&str> = that_look(plan, checkers).collect();
         let is_certain = !looked.is_empty() && looked.is_subset(&certain);
         (found > 0 || is_certain).then_some(found)
     };
     Safety {
         lost,
-        twice: of(TWICE, &["durable-set", "exactly-once", "device-log", "ledger"]),
-        ledger_differences: of(DIFFERENCES, &["ledger", "device-log", "copied"]),
+        twice: of(TWICE, FIND_TWICE),
+        ledger_differences: of(DIFFERENCES, FIND_DIFFERENCES),
     }
+}
+
+/// What a plan has an invariant for.
+pub fn put_to_test(plan: &Plan) -> PutToTest {
+    let is_looked_for = |checkers| that_look(plan, checkers).next().is_some();
+    PutToTest {
+        lost: is_looked_for(FIND_LOST),
+        twice: is_looked_for(FIND_TWICE),
+        ledger_differences: is_looked_for(FIND_DIFFERENCES),
+    }
+}
+
+/// The invariants of a plan that one of these checkers judges.
+fn that_look<'p>(plan: &'p Plan, checkers: &[&str]) -> impl Iterator<Item = &'p str> {
+    let names = plan.invariants.iter().filter(move |name| {
+        let invariant = plan.system.invariants.get(*name);
+        invariant.is_some_and(|invariant| checkers.contains(&invariant.name()))
+    });
+    names.map(String::as_str)
 }
 
 fn ms(us: u64) -> f64 {

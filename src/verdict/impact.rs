@@ -91,6 +91,17 @@ pub struct Safety {
     pub ledger_differences: Option<u64>,
 }
 
+/// Which of the three numbers an experiment has an invariant for: others are not put to the test by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PutToTest {
+    /// Whether something would find that acknowledged operations are gone.
+    pub lost: bool,
+    /// Whether something would find effects that are there too often.
+    pub twice: bool,
+    /// Whether something compares ledgers, journals or copies.
+    pub ledger_differences: bool,
+}
+
 /// A change of primaries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverTimes {

@@ -11,7 +11,7 @@ pub(crate) mod conclude;
 mod impact;
 
 pub use conclude::worst;
-pub use impact::{FailoverTimes, OperationImpact, Safety, ServiceImpact, Stretch};
+pub use impact::{FailoverTimes, OperationImpact, PutToTest, Safety, ServiceImpact, Stretch};
 
 /// File of the verdict within a run's folder.
 pub const FILE: &str = "verdict.json";

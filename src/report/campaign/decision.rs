@@ -7,7 +7,7 @@ use crate::campaign::RunRecord;
 use crate::campaign::accept::{Acceptance, Accepted, Weakness, Weighed};
 use crate::report::text::{count, duration, list, plural};
 use crate::report::words;
-use crate::verdict::{Judgement, Safety, ServiceImpact, Status};
+use crate::verdict::{Judgement, PutToTest, Safety, ServiceImpact, Status};
 
 /// Names in one sentence at most.
 const NAMES_MAX: usize = 6;
@@ -134,10 +134,12 @@ fn share(row: &ServiceRow) -> f64 {
 
 /// The numbers that must be zero, summed up.
 pub(super) fn zeros(runs: &[Counted<'_>]) -> Zeros {
-    let sum = |number: fn(&Safety) -> Option<u64>| {
+    let sum = |number: fn(&Safety) -> Option<u64>, tests: fn(&PutToTest) -> bool| {
         let mut zero = Zero::default();
         for counted in runs {
+            let is_tested = counted.run.scope.put_to_test.as_ref().is_none_or(tests);
             match number(&counted.run.verdict.safety) {
+                None | Some(0) if !is_tested => zero.untested += 1,
                 Some(found) => {
                     zero.told += 1;
                     zero.sum = Some(zero.sum.unwrap_or(0) + found);
@@ -151,9 +153,9 @@ pub(super) fn zeros(runs: &[Counted<'_>]) -> Zeros {
         zero
     };
     Zeros {
-        lost: sum(|safety| safety.lost),
-        twice: sum(|safety| safety.twice),
-        ledger_differences: sum(|safety| safety.ledger_differences),
+        lost: sum(|safety| safety.lost, |tested| tested.lost),
+        twice: sum(|safety| safety.twice, |tested| tested.twice),
+        ledger_differences: sum(|safety| safety.ledger_differences, |tested| tested.ledger_differences),
     }
 }
 
@@ -191,11 +193,13 @@ pub(super) struct Grounds<'a> {
     pub accepted: &'a Accepted,
     pub not_run: &'a [String],
     pub not_read: &'a [String],
+    /// Sentences on what decides nothing.
+    pub open: Vec<String>,
 }
 
 impl Grounds<'_> {
     /// The answer. A failure wins over a doubt, and a doubt over all that passed.
-    pub(super) fn decide(&self) -> Decision {
+    pub(super) fn decide(self) -> Decision {
         let against = self.against();
         let doubts = self.doubts();
         let answer = match (against.is_empty(), doubts.is_empty()) {
@@ -209,7 +213,11 @@ impl Grounds<'_> {
             reasons.push(self.passed());
         }
         reasons.extend(self.let_pass());
-        Decision { answer, reasons }
+        Decision {
+            answer,
+            reasons,
+            open: self.open,
+        }
     }
 
     /// Business services over the runs in which nobody accepted that they exceed their tolerances.

@@ -59,6 +59,8 @@ pub struct Decision {
     pub answer: Answer,
     /// What decided it, a sentence each, the gravest first.
     pub reasons: Vec<String>,
+    /// What whoever signs should know and what decides nothing, a sentence each.
+    pub open: Vec<String>,
 }
 
 /// A run of the page, as sentences and tables point to it.
@@ -139,6 +141,8 @@ pub struct Zero {
     pub told: u64,
     /// Runs of which it cannot.
     pub untold: u64,
+    /// Runs that did not put it to the test: none of their invariants would have found it.
+    pub untested: u64,
     /// Runs in which it was not zero.
     pub found_in: Vec<RunRef>,
 }

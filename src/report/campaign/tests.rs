@@ -482,7 +482,14 @@ fn a_campaign_file_tells_what_its_records_hold_when_the_folders_are_gone() {
     fs::remove_dir_all(dir).unwrap();
     let gone = read();
     assert_eq!(gone.experiments[0].course, None);
-    assert_eq!(gone.decision, there.decision);
+    assert_eq!(
+        (gone.decision.answer, &gone.decision.reasons),
+        (there.decision.answer, &there.decision.reasons)
+    );
+    let unproven = "Nothing shows that 1 of 1 experiment can fail: answers-lost.".to_owned();
+    assert_eq!(there.decision.open, [unproven.clone()]);
+    let evidence = "The evidence of 1 run is not there: answers-lost (1).".to_owned();
+    assert_eq!(gone.decision.open, [unproven, evidence]);
     assert!(gone.evidence[0].files.is_empty());
     assert!(render(&gone).contains("folder is not there any more"));
 }
@@ -660,4 +667,44 @@ fn a_service_that_held_in_a_run_that_failed_by_something_else_has_not_failed() {
     let mut exceeded = failing("history stays readable");
     exceeded.runs[0].verdict.services[0].verdict = Judgement::Fail;
     assert_eq!(judged(&exceeded), (Judgement::Fail, 0));
+}
+
+#[test]
+fn what_no_invariant_looks_for_is_not_put_to_the_test() {
+    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
+    for run in &mut campaign.runs {
+        run.verdict.safety.ledger_differences = None;
+        run.scope.put_to_test.as_mut().unwrap().ledger_differences = false;
+    }
+    let zeros = |campaign: &Campaign| page(campaign, &[], &options()).zeros.ledger_differences;
+    let none = zeros(&campaign);
+    assert_eq!((none.sum, none.told, none.untold, none.untested), (None, 0, 0, 3));
+    assert!(render(&page(&campaign, &[], &options())).contains("not put to the test"));
+    // Of a record that does not say it cannot be said, and what was found counts, whoever looked.
+    campaign.runs[0].scope.put_to_test = None;
+    campaign.runs[1].verdict.safety.ledger_differences = Some(2);
+    let some = zeros(&campaign);
+    assert_eq!((some.sum, some.told, some.untold, some.untested), (Some(2), 1, 1, 1));
+}
+
+#[test]
+fn what_is_open_is_told_and_does_not_change_the_answer() {
+    let mut campaign = records(vec![sample::passed(), sample::passed()]);
+    let sha256 = campaign.runs[0].sha256.clone();
+    campaign.runs[0].proof = Some(proof_of(&sha256, true));
+    let old = Options {
+        stale_after_ms: 9 * 86_400_000,
+        ..options()
+    };
+    let decision = page(&campaign, &[], &old).decision;
+    assert_eq!(decision.answer, Answer::Go);
+    assert_eq!(decision.reasons.len(), 1);
+    assert_eq!(
+        decision.open,
+        [
+            "Nothing shows that 1 of 2 experiments can fail: run-1.",
+            "2 runs that passed are old: run-0 (1) and run-1 (2).",
+            "The evidence of 2 runs is not there: run-0 (1) and run-1 (2).",
+        ]
+    );
 }

@@ -147,17 +147,30 @@ fn zero(name: &str, meaning: &str, zero: &Zero) -> Markup {
                 strong {
                     span class=(format!("mark {}", class(judgement))) {
                         span aria-hidden="true" { (words::glyph(judgement, true)) } " "
-                        @match zero.sum { Some(sum) => (count(sum)), None => "cannot be said" }
+                        @match (zero.sum, zero.untold) { (Some(sum), _) => (count(sum)), (None, 1..) => "cannot be said", (None, 0) => "not put to the test" }
                     }
                 }
-                @if zero.sum.is_some() && zero.untold > 0 {
-                    span { "in " (plural(zero.told, "run")) "; in " (plural(zero.untold, "run")) " it cannot be said" }
-                }
+                @let where_else = where_else(zero);
+                @if !where_else.is_empty() { span { (where_else) } }
                 @if !zero.found_in.is_empty() { span { "in " (run_links(&zero.found_in)) } }
                 span { (meaning) }
             }
         }
     }
+}
+
+/// `in 5 runs; in 1 run it cannot be said; not put to the test in 2 runs`, as far as that says more than the number.
+fn where_else(zero: &Zero) -> String {
+    let is_partial = [zero.told, zero.untold, zero.untested].iter().filter(|number| **number > 0).count() > 1;
+    let part = |number: u64, before: &str, after: &str| {
+        (is_partial && number > 0).then(|| format!("{before}in {}{after}", plural(number, "run")))
+    };
+    let parts = [
+        part(zero.told, "", ""),
+        part(zero.untold, "", " it cannot be said"),
+        part(zero.untested, "not put to the test ", ""),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn noticed(notice: &Notice) -> Markup {
