@@ -688,6 +688,35 @@ fn what_no_invariant_looks_for_is_not_put_to_the_test() {
 }
 
 #[test]
+fn runs_of_different_builds_or_releases_are_told_apart() {
+    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
+    for run in &mut campaign.runs {
+        run.images = vec!["nightmail/replicas:9ee0b21f4023".to_owned(), "nightmail/agent:c66616c4d41b".to_owned()];
+    }
+    let open = |campaign: &Campaign| {
+        let model = page(campaign, &[], &options());
+        let told = model.decision.open.iter().filter(|sentence| sentence.starts_with("Runs of"));
+        (model.decision.answer, told.cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(open(&campaign), (Answer::Go, Vec::new()));
+    campaign.runs[1].images = vec!["nightmail/replicas:a714672669f6".to_owned(), "nightmail/agent:c00000000000".to_owned()];
+    campaign.runs[2].release = "v2".to_owned();
+    assert_eq!(
+        open(&campaign),
+        (
+            Answer::Go,
+            vec![
+                "Runs of postage are of different releases: none named in run-0 (1) and run-1 (2); v2 in run-2 (3).".to_owned(),
+                "Runs of postage used different builds of the image nightmail/replicas: 9ee0b21f4023 in run-0 (1) and run-2 (3); \
+                 a714672669f6 in run-1 (2)."
+                    .to_owned(),
+            ]
+        )
+    );
+    assert!(render(&page(&campaign, &[], &options())).contains("<code>nightmail/replicas:a714672669f6</code>"));
+}
+
+#[test]
 fn what_is_open_is_told_and_does_not_change_the_answer() {
     let mut campaign = records(vec![sample::passed(), sample::passed()]);
     let sha256 = campaign.runs[0].sha256.clone();
