@@ -1,6 +1,6 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
-use super::campaign::model::Answer;
+use super::campaign::model::{Answer, Worst};
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
 use crate::event::Phase;
@@ -37,6 +37,11 @@ pub(super) fn served_within(ms: Option<u64>) -> String {
         Some(ms) => format!("served within {}", duration(ms as f64)),
         None => "waiting not counted".to_owned(),
     }
+}
+
+/// Said of a loss that an experiment lets pass and the business service does not.
+pub(super) fn tolerated_elsewhere(worst: &Worst<u64>, tolerated: u64) -> Option<&'static str> {
+    (worst.has_passed && worst.value > tolerated).then_some("tolerated by the experiment, not by the service")
 }
 
 /// `go`, `no-go`, `not proven`.

@@ -65,7 +65,7 @@ fn services_where(runs: &[Counted<'_>], counts: impl Fn(&RunRecord, &ServiceImpa
         {
             let key = (counted.run.system.as_str(), impact.service.as_str());
             let row = rows.entry(key).or_insert_with(|| empty(counted.run, impact));
-            add(row, counted.reference(), impact);
+            add(row, counted, impact);
         }
     }
     let mut rows: Vec<ServiceRow> = rows.into_values().collect();
@@ -93,7 +93,8 @@ fn empty(run: &RunRecord, impact: &ServiceImpact) -> ServiceRow {
     }
 }
 
-fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
+fn add(row: &mut ServiceRow, counted: &Counted<'_>, impact: &ServiceImpact) {
+    let (run, has_passed) = (counted.reference(), counted.has_passed());
     row.runs += 1;
     row.verdict = row.verdict.max(impact.verdict);
     if impact.verdict == Judgement::Inconclusive {
@@ -112,6 +113,7 @@ fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
         row.disrupted = Some(Worst {
             value,
             run: run.clone(),
+            has_passed,
         });
     }
     let beyond = |lost: u64, tolerated: u64| (lost.saturating_sub(tolerated), lost);
@@ -122,7 +124,7 @@ fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
             .is_none_or(|worst| beyond(value, impact.tolerated_lost) > beyond(worst.value, row.tolerated_lost))
     {
         row.tolerated_lost = impact.tolerated_lost;
-        row.lost = Some(Worst { value, run });
+        row.lost = Some(Worst { value, run, has_passed });
     }
 }
 
@@ -364,8 +366,12 @@ fn exceeded_by(row: &ServiceRow) -> String {
         ));
     }
     if let Some(worst) = row.lost.as_ref().filter(|worst| worst.value > row.tolerated_lost) {
+        let tolerated = match words::tolerated_elsewhere(worst, row.tolerated_lost) {
+            Some(tolerated) => format!(", {tolerated}"),
+            None => String::new(),
+        };
         by.push(format!(
-            "{} lost of {} at most in {} ({})",
+            "{} lost of {} at most in {} ({}){tolerated}",
             plural(worst.value, "operation"),
             count(row.tolerated_lost),
             worst.run.experiment,

@@ -119,6 +119,8 @@ pub struct Worst<T> {
     pub value: T,
     /// Where.
     pub run: RunRef,
+    /// Whether that run passed: its experiment tolerates so much, whether or not the service does.
+    pub has_passed: bool,
 }
 
 /// The three numbers that must be zero, over all runs that count.

@@ -737,3 +737,16 @@ fn what_is_open_is_told_and_does_not_change_the_answer() {
         ]
     );
 }
+
+#[test]
+fn a_loss_that_the_experiment_tolerates_and_the_service_does_not_is_told_so() {
+    let mut verdict = sample::passed();
+    let service = &mut verdict.services[0];
+    (service.verdict, service.lost) = (Judgement::Fail, Some(3));
+    let (no_go, reasons) = answer(&records(vec![verdict.clone()]));
+    assert_eq!(no_go, Answer::NoGo);
+    let exceeded = "“Selling postage online” exceeded its impact tolerance: 3 operations lost of 0 at most in run-0 (1)";
+    assert_eq!(reasons, [format!("{exceeded}, tolerated by the experiment, not by the service.")]);
+    verdict.verdict = Judgement::Fail;
+    assert_eq!(answer(&records(vec![verdict])).1[1], format!("{exceeded}."));
+}

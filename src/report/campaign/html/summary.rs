@@ -68,7 +68,11 @@ fn service(row: &ServiceRow) -> Markup {
             }
             td {
                 @match &row.lost {
-                    Some(worst) if worst.value > 0 => { strong { (count(worst.value)) } br; "in " (run_link(&worst.run)) }
+                    Some(worst) if worst.value > 0 => {
+                        strong { (count(worst.value)) }
+                        br; "in " (run_link(&worst.run))
+                        @if let Some(tolerated) = words::tolerated_elsewhere(worst, row.tolerated_lost) { ", " (tolerated) }
+                    }
                     Some(_) => strong { "0" },
                     None => "cannot be said",
                 }
