@@ -1,5 +1,7 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
+use std::borrow::Cow;
+
 use super::campaign::model::{Answer, Worst};
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
@@ -259,6 +261,10 @@ fn recovery_clause(verdict: &Verdict) -> String {
     }
     let recovery = &verdict.recovery;
     match (recovery.disruption_ms, recovery.recovery_time_ms) {
+        (Some(disruption), Some(_)) if disruption > 0.0 && back_before_heal_ms(verdict).is_some() => format!(
+            "; service was disrupted for {}, and was back before the last heal",
+            duration(disruption)
+        ),
         (Some(disruption), Some(time)) if disruption > 0.0 => format!(
             "; service was disrupted for {}, and was back {} after the last fault had healed",
             duration(disruption),
@@ -269,6 +275,19 @@ fn recovery_clause(verdict: &Verdict) -> String {
     }
 }
 
+/// How long after the first effect of a fault good service was back, where that was before the last heal.
+pub(super) fn back_before_heal_ms(verdict: &Verdict) -> Option<f64> {
+    // Good time begins with a bin: that of the heal itself is not before it.
+    const BIN_MS: f64 = 250.0;
+    let recovery = &verdict.recovery;
+    let disruption_ms = recovery.disruption_ms.filter(|ms| *ms > 0.0)?;
+    let effective = verdict.faults.iter().filter_map(|fault| fault.effective_ms);
+    let healed = verdict.faults.iter().filter_map(|fault| fault.healed_ms);
+    let (first_ms, last_ms) = (effective.reduce(f64::min)?, healed.reduce(f64::max)?);
+    let is_before = recovery.recovery_time_ms == Some(0.0) && first_ms + disruption_ms + BIN_MS <= last_ms;
+    is_before.then_some(disruption_ms)
+}
+
 /// A figure with its meaning.
 pub(super) struct Figure {
     /// Its name in `verdict.json`'s terms.
@@ -276,7 +295,7 @@ pub(super) struct Figure {
     /// The number with its unit.
     pub value: String,
     /// How it is counted.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
 }
 
 /// The recovery figures, or nothing where no fault was planned.
@@ -291,35 +310,47 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         (None, true) => "not over when the load ended".to_owned(),
         (None, false) => none.to_owned(),
     };
-    let mut figures = vec![
-        Figure {
+    let recovered = match back_before_heal_ms(verdict) {
+        Some(ms) => Figure {
+            name: "recovery time",
+            value: "before the last heal".to_owned(),
+            meaning: format!(
+                "good time began {} after the first effect of a fault, and lasted",
+                duration(ms)
+            )
+            .into(),
+        },
+        None => Figure {
             name: "recovery time",
             value: time(recovery.recovery_time_ms, "not measured"),
-            meaning: "from the last heal to the start of the good time that then lasted",
+            meaning: "from the last heal to the start of the good time that then lasted".into(),
         },
+    };
+    let mut figures = vec![
+        recovered,
         Figure {
             name: "disruption",
             value: time(recovery.disruption_ms, "not measured"),
-            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded",
+            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded".into(),
         },
         Figure {
             name: "data loss",
             value: data_loss(verdict),
-            meaning: "operations that were acknowledged and are gone",
+            meaning: "operations that were acknowledged and are gone".into(),
         },
     ];
     if let Some(drained) = recovery.backlog_drained_ms {
         figures.push(Figure {
             name: "backlog drained",
             value: duration(drained),
-            meaning: "from the last heal to the moment piled-up work was worked off",
+            meaning: "from the last heal to the moment piled-up work was worked off".into(),
         });
     }
     if recovery.metastable {
         figures.push(Figure {
             name: "metastable",
             value: "yes".to_owned(),
-            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed",
+            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed".into(),
         });
     }
     figures

@@ -269,9 +269,19 @@ fn piled_up(experiment: &Experiment) -> Vec<String> {
 fn over(verdict: &Verdict) -> Vec<String> {
     let recovery = &verdict.recovery;
     let mut sentences = Vec::new();
+    let is_left = recovery.disruption_ms.is_none_or(|ms| ms > 0.0);
     match (recovery.censored, recovery.recovery_time_ms) {
         (true, _) => sentences.push("Good service had not come back when the load ended.".to_owned()),
-        (false, Some(0.0)) => sentences.push("Good service was back when the last fault had healed.".to_owned()),
+        (false, Some(_)) if !is_left => {
+            sentences.push("The steady state that the experiment asks for was not seen to be left.".to_owned());
+        }
+        (false, Some(0.0)) => sentences.push(match words::back_before_heal_ms(verdict) {
+            Some(ms) => format!(
+                "Good service was back before the last heal, {} after the first effect.",
+                duration(ms)
+            ),
+            None => "Good service was back when the last fault had healed.".to_owned(),
+        }),
         (false, Some(ms)) => sentences.push(format!(
             "Good service was back {} after the last fault had healed.",
             duration(ms)
@@ -283,6 +293,9 @@ fn over(verdict: &Verdict) -> Vec<String> {
             .recovery_time_ms
             .is_some_and(|recovered_ms| ms <= recovered_ms || duration(ms) == duration(recovered_ms));
         sentences.push(match is_by_then {
+            true if words::back_before_heal_ms(verdict).is_some() => {
+                "What had piled up was worked off by the last heal.".to_owned()
+            }
             true => "What had piled up was worked off by then.".to_owned(),
             false => format!("What had piled up was worked off {} after that heal.", duration(ms)),
         });

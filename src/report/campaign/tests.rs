@@ -750,3 +750,28 @@ fn a_loss_that_the_experiment_tolerates_and_the_service_does_not_is_told_so() {
     verdict.verdict = Judgement::Fail;
     assert_eq!(answer(&records(vec![verdict])).1[1], format!("{exceeded}."));
 }
+
+#[test]
+fn service_that_is_back_before_the_last_heal_is_told_with_the_time_from_the_first_effect() {
+    let mut saved = slow();
+    let told = |saved: &Saved| {
+        let answer = crate::report::words::answer(&saved.verdict);
+        let figures = crate::report::words::recovery_figures(&saved.verdict);
+        let value = figures[0].value.clone();
+        (noticed(saved).noticed[0].besides.clone(), answer, value)
+    };
+    saved.verdict.recovery.recovery_time_ms = Some(0.0);
+    saved.verdict.recovery.disruption_ms = Some(5_000.0);
+    let (besides, answer, figure) = told(&saved);
+    let sentence = "Good service was back before the last heal, 5 s after the first effect.";
+    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
+    assert!(answer.ends_with("disrupted for 5 s, and was back before the last heal."), "{answer}");
+    assert_eq!(figure, "before the last heal");
+
+    // The bin of the heal itself.
+    saved.verdict.recovery.disruption_ms = Some(sample::HEALED_MS - sample::EFFECTIVE_MS - 100.0);
+    let (besides, _, figure) = told(&saved);
+    let sentence = "Good service was back when the last fault had healed.";
+    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
+    assert_eq!(figure, "0 ms");
+}
