@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::campaign::model::{Answer, Worst};
+use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
 use crate::event::Phase;
@@ -42,8 +42,8 @@ pub(super) fn served_within(ms: Option<u64>) -> String {
 }
 
 /// Said of a loss that an experiment lets pass and the business service does not.
-pub(super) fn tolerated_elsewhere(worst: &Worst<u64>, tolerated: u64) -> Option<&'static str> {
-    (worst.has_passed && worst.value > tolerated).then_some("tolerated by the experiment, not by the service")
+pub(super) fn tolerated_elsewhere(has_passed: bool, lost: u64, tolerated: u64) -> Option<&'static str> {
+    (has_passed && lost > tolerated).then_some("tolerated by the experiment, not by the service")
 }
 
 /// `go`, `no-go`, `not proven`.

@@ -366,7 +366,7 @@ fn exceeded_by(row: &ServiceRow) -> String {
         ));
     }
     if let Some(worst) = row.lost.as_ref().filter(|worst| worst.value > row.tolerated_lost) {
-        let tolerated = match words::tolerated_elsewhere(worst, row.tolerated_lost) {
+        let tolerated = match words::tolerated_elsewhere(worst.has_passed, worst.value, row.tolerated_lost) {
             Some(tolerated) => format!(", {tolerated}"),
             None => String::new(),
         };

@@ -71,7 +71,7 @@ fn service(row: &ServiceRow) -> Markup {
                     Some(worst) if worst.value > 0 => {
                         strong { (count(worst.value)) }
                         br; "in " (run_link(&worst.run))
-                        @if let Some(tolerated) = words::tolerated_elsewhere(worst, row.tolerated_lost) { ", " (tolerated) }
+                        @if let Some(tolerated) = words::tolerated_elsewhere(worst.has_passed, worst.value, row.tolerated_lost) { ", " (tolerated) }
                     }
                     Some(_) => strong { "0" },
                     None => "cannot be said",
