@@ -75,7 +75,10 @@ fn concerns(plan: &Plan) -> BTreeMap<String, BTreeSet<String>> {
     let mut concerns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut add = |assertion: &str, operation: &str| {
         if let Some((service, _)) = owner(operation) {
-            concerns.entry(assertion.to_owned()).or_default().insert(service.clone());
+            concerns
+                .entry(assertion.to_owned())
+                .or_default()
+                .insert(service.clone());
         }
     };
     let measured = |probe: &Probe| match &probe.measure {

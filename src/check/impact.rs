@@ -219,7 +219,9 @@ impl Judged<'_> {
     fn time(&self, disrupted_ms: f64) -> Finding {
         let tolerance = &self.service.impact_tolerance;
         let tolerated_ms = tolerance.time.0;
-        let served = tolerance.served_within.map_or_else(String::new, |within| format!(" (served within {within})"));
+        let served = tolerance
+            .served_within
+            .map_or_else(String::new, |within| format!(" (served within {within})"));
         let disrupted = format!(
             "disrupted for {:.2} s, of {:.2} s at most{served}",
             disrupted_ms / 1e3,

@@ -174,7 +174,12 @@ mod tests {
     #[test]
     fn a_share_of_what_is_tolerable_has_two_digits_and_stays_on_its_side_of_the_bound() {
         let shown = [0.0, 0.01, 0.42, 3.87, 38.66, 99.99, 100.0, 100.01, 204.2].map(|part| share_of(part, 100.0));
-        assert_eq!(shown, ["0 %", "<0.1 %", "0.4 %", "3.8 %", "38 %", "99 %", "100 %", "101 %", "205 %"]);
+        assert_eq!(
+            shown,
+            [
+                "0 %", "<0.1 %", "0.4 %", "3.8 %", "38 %", "99 %", "100 %", "101 %", "205 %"
+            ]
+        );
     }
 
     #[test]

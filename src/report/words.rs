@@ -331,7 +331,8 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         Figure {
             name: "disruption",
             value: time(recovery.disruption_ms, "not measured"),
-            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded".into(),
+            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded"
+                .into(),
         },
         Figure {
             name: "data loss",

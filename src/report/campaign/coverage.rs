@@ -112,10 +112,9 @@ fn with_service(run: &RunRecord, service: &str) -> Judgement {
     let asserted = run.verdict.assertions.iter().map(|assertion| {
         let judged = assertion.finding.verdict;
         match assertion.kind {
-            AssertionKind::Gate
-            | AssertionKind::Receipt
-            | AssertionKind::NonVacuous
-            | AssertionKind::Generator => judged.min(Judgement::Inconclusive),
+            AssertionKind::Gate | AssertionKind::Receipt | AssertionKind::NonVacuous | AssertionKind::Generator => {
+                judged.min(Judgement::Inconclusive)
+            }
             _ if is_about(&assertion.name) => judged,
             _ => Judgement::Pass,
         }

@@ -168,7 +168,9 @@ fn unserved(operation: &OperationImpact) -> String {
             count(arrived)
         ),
     };
-    let within = operation.served_within_ms.map_or_else(String::new, |ms| format!(" within {}", duration(ms as f64)));
+    let within = operation
+        .served_within_ms
+        .map_or_else(String::new, |ms| format!(" within {}", duration(ms as f64)));
     format!("{time} {who} this done{within}")
 }
 
@@ -225,11 +227,7 @@ fn untold(seen: &[Seen<'_>]) -> Option<String> {
     if untold.iter().all(|seen| seen.course.is_none()) {
         return Some("Who else had to wait cannot be said: the run's history is not there any more.".to_owned());
     }
-    let names: Vec<String> = untold
-        .iter()
-        .take(WENT_ON_MAX)
-        .map(|seen| named(seen.impact))
-        .collect();
+    let names: Vec<String> = untold.iter().take(WENT_ON_MAX).map(|seen| named(seen.impact)).collect();
     Some(match untold.len().saturating_sub(WENT_ON_MAX) as u64 {
         0 => format!("Too few came to tell how this went on: {}.", list(&names)),
         more => format!(

@@ -9,11 +9,7 @@ use crate::verdict::{Judgement, Status};
 
 /// Everything that is open, a sentence each.
 pub(super) fn open(runs: &[Counted<'_>], freshness: &Freshness<'_>) -> Vec<String> {
-    let sentences = [
-        unproven(runs, freshness),
-        old(runs, freshness),
-        without_evidence(runs),
-    ];
+    let sentences = [unproven(runs, freshness), old(runs, freshness), without_evidence(runs)];
     let mut open = of_different_things(runs);
     open.extend(sentences.into_iter().flatten());
     open
@@ -42,7 +38,10 @@ fn of_different_things(runs: &[Counted<'_>]) -> Vec<String> {
                 format!("{release} in {}", few(&named(runs.iter().copied())))
             };
             let releases: Vec<String> = releases.iter().map(of).collect();
-            told.push(format!("Runs of {system} are of different releases: {}.", releases.join("; ")));
+            told.push(format!(
+                "Runs of {system} are of different releases: {}.",
+                releases.join("; ")
+            ));
         }
         for (image, builds) in images.iter().filter(|(_, builds)| builds.len() > 1) {
             let of = |(build, runs): (&&str, &Vec<&Counted<'_>>)| {
@@ -117,7 +116,11 @@ fn without_evidence(runs: &[Counted<'_>]) -> Option<String> {
     match gone.len() as u64 {
         0 => None,
         1 => Some(format!("The evidence of 1 run is not there: {}.", gone[0])),
-        number => Some(format!("The evidence of {} runs is not there: {}.", count(number), few(&gone))),
+        number => Some(format!(
+            "The evidence of {} runs is not there: {}.",
+            count(number),
+            few(&gone)
+        )),
     }
 }
 
@@ -132,10 +135,24 @@ mod tests {
 
     #[test]
     fn builds_are_told_by_the_hash_that_a_reference_ends_with() {
-        assert_eq!(build("nightmail/replicas:9ee0b21f4023"), Some(("nightmail/replicas", "9ee0b21f4023")));
-        assert_eq!(build("nightmail/postgres:15-75a10e201349"), Some(("nightmail/postgres:15", "75a10e201349")));
-        assert_eq!(build("registry:5000/shop@sha256:ab12"), Some(("registry:5000/shop", "ab12")));
-        for untold in ["redis:7", "redis", "shop:2026-11-30", "nightmail/agent (its content not told)"] {
+        assert_eq!(
+            build("nightmail/replicas:9ee0b21f4023"),
+            Some(("nightmail/replicas", "9ee0b21f4023"))
+        );
+        assert_eq!(
+            build("nightmail/postgres:15-75a10e201349"),
+            Some(("nightmail/postgres:15", "75a10e201349"))
+        );
+        assert_eq!(
+            build("registry:5000/shop@sha256:ab12"),
+            Some(("registry:5000/shop", "ab12"))
+        );
+        for untold in [
+            "redis:7",
+            "redis",
+            "shop:2026-11-30",
+            "nightmail/agent (its content not told)",
+        ] {
             assert_eq!(build(untold), None, "{untold}");
         }
     }

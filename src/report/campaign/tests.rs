@@ -10,8 +10,8 @@ use super::model::{Answer, Notice, Page};
 use super::{Options, page, render};
 use crate::campaign::accept::Accepted;
 use crate::campaign::{Campaign, Proof, ProofRow, RunRecord};
-use crate::history::{Outcome, Record};
 use crate::history::load::History;
+use crate::history::{Outcome, Record};
 use crate::plan::Plan;
 use crate::report::sample;
 use crate::report::series::{self, Timeline};
@@ -569,7 +569,10 @@ fn whoever_is_served_late_has_waited_and_what_is_waited_for_does_not_go_on() {
             "For 8.5 s 321 of 340 had to wait for this, 6.5 s at the median where 20 ms was usual: “A customer pays for postage by card”."
         ]
     );
-    assert_eq!(run.besides[0], "Meanwhile this went on: “A customer looks at past orders”.");
+    assert_eq!(
+        run.besides[0],
+        "Meanwhile this went on: “A customer looks at past orders”."
+    );
 }
 
 #[test]
@@ -657,7 +660,9 @@ fn a_service_that_held_in_a_run_that_failed_by_something_else_has_not_failed() {
     // mean any.
     let mut doubtful = failing("history stays readable");
     let assertions = &mut doubtful.runs[0].verdict.assertions;
-    let receipt = assertions.iter_mut().find(|assertion| assertion.kind == AssertionKind::Receipt);
+    let receipt = assertions
+        .iter_mut()
+        .find(|assertion| assertion.kind == AssertionKind::Receipt);
     receipt.unwrap().finding.verdict = Judgement::Inconclusive;
     assert_eq!(judged(&doubtful), (Judgement::Inconclusive, 0));
     let mut old = failing("history stays readable");
@@ -691,15 +696,25 @@ fn what_no_invariant_looks_for_is_not_put_to_the_test() {
 fn runs_of_different_builds_or_releases_are_told_apart() {
     let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
     for run in &mut campaign.runs {
-        run.images = vec!["nightmail/replicas:9ee0b21f4023".to_owned(), "nightmail/agent:c66616c4d41b".to_owned()];
+        run.images = vec![
+            "nightmail/replicas:9ee0b21f4023".to_owned(),
+            "nightmail/agent:c66616c4d41b".to_owned(),
+        ];
     }
     let open = |campaign: &Campaign| {
         let model = page(campaign, &[], &options());
-        let told = model.decision.open.iter().filter(|sentence| sentence.starts_with("Runs of"));
+        let told = model
+            .decision
+            .open
+            .iter()
+            .filter(|sentence| sentence.starts_with("Runs of"));
         (model.decision.answer, told.cloned().collect::<Vec<_>>())
     };
     assert_eq!(open(&campaign), (Answer::Go, Vec::new()));
-    campaign.runs[1].images = vec!["nightmail/replicas:a714672669f6".to_owned(), "nightmail/agent:c00000000000".to_owned()];
+    campaign.runs[1].images = vec![
+        "nightmail/replicas:a714672669f6".to_owned(),
+        "nightmail/agent:c00000000000".to_owned(),
+    ];
     campaign.runs[2].release = "v2".to_owned();
     assert_eq!(
         open(&campaign),
@@ -745,8 +760,12 @@ fn a_loss_that_the_experiment_tolerates_and_the_service_does_not_is_told_so() {
     (service.verdict, service.lost) = (Judgement::Fail, Some(3));
     let (no_go, reasons) = answer(&records(vec![verdict.clone()]));
     assert_eq!(no_go, Answer::NoGo);
-    let exceeded = "“Selling postage online” exceeded its impact tolerance: 3 operations lost of 0 at most in run-0 (1)";
-    assert_eq!(reasons, [format!("{exceeded}, tolerated by the experiment, not by the service.")]);
+    let exceeded =
+        "“Selling postage online” exceeded its impact tolerance: 3 operations lost of 0 at most in run-0 (1)";
+    assert_eq!(
+        reasons,
+        [format!("{exceeded}, tolerated by the experiment, not by the service.")]
+    );
     verdict.verdict = Judgement::Fail;
     assert_eq!(answer(&records(vec![verdict])).1[1], format!("{exceeded}."));
 }
@@ -765,7 +784,10 @@ fn service_that_is_back_before_the_last_heal_is_told_with_the_time_from_the_firs
     let (besides, answer, figure) = told(&saved);
     let sentence = "Good service was back before the last heal, 5 s after the first effect.";
     assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
-    assert!(answer.ends_with("disrupted for 5 s, and was back before the last heal."), "{answer}");
+    assert!(
+        answer.ends_with("disrupted for 5 s, and was back before the last heal."),
+        "{answer}"
+    );
     assert_eq!(figure, "before the last heal");
 
     // The bin of the heal itself.

@@ -106,10 +106,7 @@ mod tests {
 
     fn found(took_ms: &[[u64; 10]], since_ms: f64) -> (Option<f64>, Waits) {
         let spreads = seconds(took_ms);
-        let bins: Vec<Bin<'_>> = spreads
-            .iter()
-            .map(|latencies| Bin { arrived: 10, latencies })
-            .collect();
+        let bins: Vec<Bin<'_>> = spreads.iter().map(|latencies| Bin { arrived: 10, latencies }).collect();
         let usual = usual_ms(&bins, 1_000, since_ms);
         (usual, waits(&bins, 1_000, since_ms, usual.unwrap_or(0.0)))
     }
@@ -129,9 +126,21 @@ mod tests {
 
     #[test]
     fn what_was_slow_before_what_is_quick_and_what_came_before_is_no_wait() {
-        assert_eq!(found(&[QUICK, SLOW, QUICK], 2_000.0).1, Waits::default(), "before the fault");
-        assert_eq!(found(&[QUICK, [900; 10]], 1_000.0).1, Waits::default(), "below a second");
-        assert_eq!(found(&[[800; 10], SLOW], 1_000.0).1, Waits::default(), "not ten times as long");
+        assert_eq!(
+            found(&[QUICK, SLOW, QUICK], 2_000.0).1,
+            Waits::default(),
+            "before the fault"
+        );
+        assert_eq!(
+            found(&[QUICK, [900; 10]], 1_000.0).1,
+            Waits::default(),
+            "below a second"
+        );
+        assert_eq!(
+            found(&[[800; 10], SLOW], 1_000.0).1,
+            Waits::default(),
+            "not ten times as long"
+        );
         assert_eq!(found(&[[600; 10], SLOW], 1_000.0).1.waited, 10);
     }
 

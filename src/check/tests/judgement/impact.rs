@@ -127,7 +127,10 @@ fn who_is_served_too_late_counts_as_not_served_where_the_tolerance_says_so() {
         )
     );
     for in_time in [of(json!({"served-within": "6s"})), of(json!({}))] {
-        assert_eq!((service(&in_time).verdict, service(&in_time).disrupted_ms), (Judgement::Pass, Some(0.0)));
+        assert_eq!(
+            (service(&in_time).verdict, service(&in_time).disrupted_ms),
+            (Judgement::Pass, Some(0.0))
+        );
     }
 }
 

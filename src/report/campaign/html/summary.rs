@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{run_link, run_links, wide};
 use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Unnoticed, Zero, Zeros};
 use crate::report::html::class;
-use crate::report::text::{clean, count, duration, percent_of, plural};
+use crate::report::text::{clean, count, duration, plural, share_of};
 use crate::report::words;
 use crate::verdict::Judgement;
 
@@ -25,12 +25,13 @@ fn services(page: &Page) -> Markup {
             @if page.services.is_empty() {
                 p.note { "No run had a business service in its load: " code { "business-services" } " in " code { "system.yaml" } " say which there are, and what disruption of each is tolerable." }
             } @else {
-                (wide("Business services", html! { table {
-                    thead { tr {
-                        th { "impact tolerance" } th { "business service" } th { "tolerated in one run" }
-                        th { "worst disruption" } th { "greatest loss" } th.number { "runs" }
+                (wide("Business services", html! { table.stack role="table" {
+                    thead role="rowgroup" { tr role="row" {
+                        th role="columnheader" { "impact tolerance" } th role="columnheader" { "business service" }
+                        th role="columnheader" { (TOLERATED) } th role="columnheader" { (DISRUPTED) }
+                        th role="columnheader" { (LOST) } th.number role="columnheader" { (RUNS) }
                     } }
-                    tbody { @for row in &page.services { (service(row)) } }
+                    tbody role="rowgroup" { @for row in &page.services { (service(row)) } }
                 } }))
                 p.note { "Tolerated is so much in any one run, whatever breaks. " (words::DISRUPTED_SERVICE) " " (words::TWO_DISRUPTIONS) }
             }
@@ -38,23 +39,29 @@ fn services(page: &Page) -> Markup {
     }
 }
 
+const TOLERATED: &str = "tolerated in one run";
+const DISRUPTED: &str = "worst disruption";
+const LOST: &str = "greatest loss";
+const RUNS: &str = "runs";
+
+/// A row, which is a block of its own where the window is narrow: there each cell bears its heading.
 fn service(row: &ServiceRow) -> Markup {
     html! {
-        tr {
-            td {
+        tr role="row" {
+            td role="cell" {
                 (mark(row.verdict, words::tolerance(row.verdict)))
                 @if !row.accepted.is_empty() { br; span.kind { "accepted in " (run_links(&row.accepted)) } }
             }
-            th scope="row" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
-            td {
+            th scope="row" role="rowheader" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
+            td role="cell" data-label=(TOLERATED) {
                 (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost"
                 br; span.kind { (words::served_within(row.served_within_ms)) }
             }
-            td {
+            td role="cell" data-label=(DISRUPTED) {
                 @match &row.disrupted {
                     Some(worst) if worst.value > 0.0 => {
                         strong { (duration(worst.value)) }
-                        @if row.tolerated_ms > 0 { ", " (percent_of(worst.value / row.tolerated_ms as f64 * 100.0)) " of it" }
+                        @if row.tolerated_ms > 0 { ", " (share_of(worst.value, row.tolerated_ms as f64)) " of it" }
                         br; "in " (run_link(&worst.run))
                     }
                     Some(_) => strong { "none" },
@@ -66,7 +73,7 @@ fn service(row: &ServiceRow) -> Markup {
                     }
                 }
             }
-            td {
+            td role="cell" data-label=(LOST) {
                 @match &row.lost {
                     Some(worst) if worst.value > 0 => {
                         strong { (count(worst.value)) }
@@ -77,7 +84,7 @@ fn service(row: &ServiceRow) -> Markup {
                     None => "cannot be said",
                 }
             }
-            td.number { (count(row.runs)) }
+            td.number role="cell" data-label=(RUNS) { (count(row.runs)) }
         }
     }
 }
@@ -165,7 +172,11 @@ fn zero(name: &str, meaning: &str, zero: &Zero) -> Markup {
 
 /// `in 5 runs; in 1 run it cannot be said; not put to the test in 2 runs`, as far as that says more than the number.
 fn where_else(zero: &Zero) -> String {
-    let is_partial = [zero.told, zero.untold, zero.untested].iter().filter(|number| **number > 0).count() > 1;
+    let is_partial = [zero.told, zero.untold, zero.untested]
+        .iter()
+        .filter(|number| **number > 0)
+        .count()
+        > 1;
     let part = |number: u64, before: &str, after: &str| {
         (is_partial && number > 0).then(|| format!("{before}in {}{after}", plural(number, "run")))
     };
