@@ -85,6 +85,14 @@ impl Signal {
         }
     }
 
+    /// Whoever takes longer than this counts as not served.
+    pub(super) fn served_within(mut self, most_ms: f64) -> Self {
+        for latency_ms in self.values.iter_mut().filter(|latency_ms| **latency_ms > most_ms) {
+            *latency_ms = f64::INFINITY;
+        }
+        self
+    }
+
     /// What can be said of each bin.
     pub(super) fn levels(&self) -> Vec<Level> {
         let bins = self.starts.len() - 1;

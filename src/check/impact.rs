@@ -2,7 +2,7 @@
 //! business service against its impact tolerance.
 //!
 //! Disruption is told as degradation is (see [`super::recovery`]): two bad bins in a row or more, from the gate on, by the
-//! success rate alone. The steady state's probes and the recovery that an experiment asks for play no part, so that
+//! success rate alone: whoever is served is, however late, unless the impact tolerance says within which time. The steady state's probes and the recovery that an experiment asks for play no part, so that
 //! experiments can be compared, and a service is held to one tolerance in all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,16 @@ use crate::history::Outcome;
 use crate::history::load::History;
 use crate::plan::{Bound, BoundUnit, Measure, Plan};
 use crate::system::definition::{BusinessService, ImpactTolerance};
-use crate::verdict::{Finding, Judgement, OperationImpact, Safety, ServiceImpact, Stretch};
+use crate::verdict::{Finding, Judgement, OperationImpact, PutToTest, Safety, ServiceImpact, Stretch};
+
+/// Checkers that find that acknowledged operations are gone.
+const FIND_LOST: &[&str] = &["durable-set", "exactly-once", "ledger"];
+
+/// Checkers that find what happened twice.
+const FIND_TWICE: &[&str] = &["durable-set", "exactly-once", "device-log", "ledger"];
+
+/// Checkers that compare two sides, or a total and its parts.
+const FIND_DIFFERENCES: &[&str] = &["ledger", "device-log", "copied"];
 
 /// Breaches that say that something happened twice.
 const TWICE: &[Breach] = &[Breach::Duplicated];
@@ -50,7 +59,11 @@ pub(super) fn operations(plan: &Plan, history: &History<'_>, timeline: &Timeline
         let measure = Measure::SuccessRate {
             operation: kind.clone(),
         };
-        let levels = Signal::collect(&measure, tolerance(plan, kind), history, bins).levels();
+        let tolerance = tolerance(plan, kind);
+        impact.served_within_ms = tolerance.served_within_ms;
+        let most_ms = tolerance.most_ms();
+        let signal = Signal::collect(&measure, tolerance.success_rate, history, bins);
+        let levels = signal.served_within(most_ms).levels();
         let stretch = |bins: Range<usize>| Stretch {
             from_ms: ms((bins.start as u64 * BIN_US).max(gate_us)),
             to_ms: ms(bins.end as u64 * BIN_US),
@@ -58,7 +71,7 @@ pub(super) fn operations(plan: &Plan, history: &History<'_>, timeline: &Timeline
         };
         impact.disrupted = bad_stretches(&levels, gate_us).into_iter().map(stretch).collect();
         for stretch in &mut impact.disrupted {
-            count(stretch, history, kind);
+            count(stretch, history, kind, most_ms);
         }
         impact.disrupted.retain(|stretch| stretch.arrived > 0);
         let from = (asked_us / BIN_US) as usize;
@@ -69,8 +82,22 @@ pub(super) fn operations(plan: &Plan, history: &History<'_>, timeline: &Timeline
     kinds.map(of).collect()
 }
 
-/// The least success rate of an operation.
-fn tolerance(plan: &Plan, kind: &str) -> Bound {
+/// When an operation is disrupted.
+struct Tolerance {
+    /// Where fewer than this are served.
+    success_rate: Bound,
+    /// And in time.
+    served_within_ms: Option<u64>,
+}
+
+impl Tolerance {
+    fn most_ms(&self) -> f64 {
+        self.served_within_ms.map_or(f64::MAX, |ms| ms as f64)
+    }
+}
+
+/// That of its business service.
+fn tolerance(plan: &Plan, kind: &str) -> Tolerance {
     let mut services = plan.system.business_services.values();
     let owner = services.find(|service| service.operations.iter().any(|operation| operation == kind));
     let stated = owner.map_or(ImpactTolerance::SUCCESS_RATE, |service| {
@@ -79,7 +106,10 @@ fn tolerance(plan: &Plan, kind: &str) -> Bound {
     let parse = |text| Bound::parse(text, BoundUnit::Percent).ok();
     // A plan by another hand may hold anything.
     let bound = parse(stated).or_else(|| parse(ImpactTolerance::SUCCESS_RATE));
-    bound.expect("the default is a bound")
+    Tolerance {
+        success_rate: bound.expect("the default is a bound"),
+        served_within_ms: owner.and_then(|service| Some(service.impact_tolerance.served_within?.0)),
+    }
 }
 
 fn counted(plan: &Plan, history: &History<'_>, kind: &str) -> OperationImpact {
@@ -112,7 +142,7 @@ fn counted(plan: &Plan, history: &History<'_>, kind: &str) -> OperationImpact {
 
 /// Counts who came in a stretch, and leaves it no longer than from the bin of the first to that of the last of them: where few
 /// come, or all at once, windows are wider than the time that they say something of.
-fn count(stretch: &mut Stretch, history: &History<'_>, kind: &str) {
+fn count(stretch: &mut Stretch, history: &History<'_>, kind: &str, most_ms: f64) {
     let within = |at_us: u64| ms(at_us) >= stretch.from_ms && ms(at_us) < stretch.to_ms;
     let (mut arrived, mut ok) = (0, 0);
     let (mut first_us, mut last_us) = (u64::MAX, 0);
@@ -122,7 +152,7 @@ fn count(stretch: &mut Stretch, history: &History<'_>, kind: &str) {
         .filter(|op| op.kind == kind && within(op.intended_us))
     {
         arrived += 1;
-        ok += u64::from(probe::is_ok(op));
+        ok += u64::from(probe::is_ok(op) && probe::latency_ms(op) <= most_ms);
         first_us = first_us.min(op.intended_us);
         last_us = last_us.max(op.intended_us);
     }
@@ -180,13 +210,23 @@ impl Judged<'_> {
             operations: self.own.iter().map(|impact| impact.operation.clone()).collect(),
             disrupted_ms: (time.verdict != Judgement::Inconclusive).then_some(disrupted_ms),
             tolerated_ms: tolerance.time.0,
+            served_within_ms: tolerance.served_within.map(|within| within.0),
             lost,
             tolerated_lost: tolerance.data_loss,
         }
     }
 
     fn time(&self, disrupted_ms: f64) -> Finding {
-        let tolerated_ms = self.service.impact_tolerance.time.0;
+        let tolerance = &self.service.impact_tolerance;
+        let tolerated_ms = tolerance.time.0;
+        let served = tolerance
+            .served_within
+            .map_or_else(String::new, |within| format!(" (served within {within})"));
+        let disrupted = format!(
+            "disrupted for {:.2} s, of {:.2} s at most{served}",
+            disrupted_ms / 1e3,
+            tolerated_ms as f64 / 1e3
+        );
         let untold: Vec<&str> = self
             .own
             .iter()
@@ -194,22 +234,12 @@ impl Judged<'_> {
             .map(|impact| impact.operation.as_str())
             .collect();
         let (verdict, detail) = if disrupted_ms > tolerated_ms as f64 {
-            let detail = format!(
-                "disrupted for {:.2} s, of {:.2} s at most",
-                disrupted_ms / 1e3,
-                tolerated_ms as f64 / 1e3
-            );
-            (Judgement::Fail, detail)
+            (Judgement::Fail, disrupted)
         } else if !untold.is_empty() {
             let detail = format!("too few customers came for {} to tell", untold.join(", "));
             (Judgement::Inconclusive, detail)
         } else {
-            let detail = format!(
-                "disrupted for {:.2} s, of {:.2} s at most",
-                disrupted_ms / 1e3,
-                tolerated_ms as f64 / 1e3
-            );
-            (Judgement::Pass, detail)
+            (Judgement::Pass, disrupted)
         };
         Finding {
             verdict,
@@ -277,19 +307,34 @@ pub(super) fn safety(plan: &Plan, invariants: &Invariants<'_>, lost: Option<u64>
     let of = |breaches: &[Breach], checkers: &[&str]| {
         let found = invariants.count(breaches);
         // Somebody must have looked.
-        let looked = plan.invariants.iter().filter(|name| {
-            let invariant = plan.system.invariants.get(*name);
-            invariant.is_some_and(|invariant| checkers.contains(&invariant.name()))
-        });
-        let looked: BTreeSet<&str> = looked.map(String::as_str).collect();
+        let looked: BTreeSet<&str> = that_look(plan, checkers).collect();
         let is_certain = !looked.is_empty() && looked.is_subset(&certain);
         (found > 0 || is_certain).then_some(found)
     };
     Safety {
         lost,
-        twice: of(TWICE, &["durable-set", "exactly-once", "device-log", "ledger"]),
-        ledger_differences: of(DIFFERENCES, &["ledger", "device-log", "copied"]),
+        twice: of(TWICE, FIND_TWICE),
+        ledger_differences: of(DIFFERENCES, FIND_DIFFERENCES),
     }
+}
+
+/// What a plan has an invariant for.
+pub fn put_to_test(plan: &Plan) -> PutToTest {
+    let is_looked_for = |checkers| that_look(plan, checkers).next().is_some();
+    PutToTest {
+        lost: is_looked_for(FIND_LOST),
+        twice: is_looked_for(FIND_TWICE),
+        ledger_differences: is_looked_for(FIND_DIFFERENCES),
+    }
+}
+
+/// The invariants of a plan that one of these checkers judges.
+fn that_look<'p>(plan: &'p Plan, checkers: &[&str]) -> impl Iterator<Item = &'p str> {
+    let names = plan.invariants.iter().filter(move |name| {
+        let invariant = plan.system.invariants.get(*name);
+        invariant.is_some_and(|invariant| checkers.contains(&invariant.name()))
+    });
+    names.map(String::as_str)
 }
 
 fn ms(us: u64) -> f64 {

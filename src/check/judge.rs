@@ -153,7 +153,10 @@ impl Bench<'_> {
                 doubt(format!("not measured: {}", self.support.reason())),
             ),
         };
-        (measured, Some(assertion("recovery", AssertionKind::Recovery, finding)))
+        (
+            measured,
+            Some(assertion(Recovery::ASSERTION, AssertionKind::Recovery, finding)),
+        )
     }
 
     fn backlog(&self, backlog: &Backlog) -> Assertion {

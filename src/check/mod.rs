@@ -44,6 +44,7 @@ mod writers;
 
 pub use checked::{Breach, Checked, Lost};
 pub use evidence::Evidence;
+pub use impact::put_to_test;
 pub use judge::judge;
 pub use saved::{CheckError, differences, judge_folder, same_verdict};
 

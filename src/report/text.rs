@@ -91,6 +91,16 @@ pub(super) fn percent_of(value: f64) -> String {
     format!("{} %", trim((value * 100.0).floor() / 100.0, 2))
 }
 
+/// How much of something tolerable was used up, in two digits, or whole percents beyond it: never rounded across the bound.
+pub(super) fn share_of(part: f64, tolerated: f64) -> String {
+    match part / tolerated * 100.0 {
+        percent if percent > 100.0 => format!("{} %", percent.ceil()),
+        percent if percent >= 10.0 => format!("{} %", percent.floor()),
+        percent if percent > 0.0 && percent < 0.1 => "<0.1 %".to_owned(),
+        percent => format!("{} %", trim((percent * 10.0).floor() / 10.0, 1)),
+    }
+}
+
 /// A whole number with thousands apart.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -159,6 +169,17 @@ mod tests {
         assert_eq!(percent(3, 3), "100 %");
         assert_eq!(percent(0, 3), "0 %");
         assert_eq!(percent(0, 0), "none");
+    }
+
+    #[test]
+    fn a_share_of_what_is_tolerable_has_two_digits_and_stays_on_its_side_of_the_bound() {
+        let shown = [0.0, 0.01, 0.42, 3.87, 38.66, 99.99, 100.0, 100.01, 204.2].map(|part| share_of(part, 100.0));
+        assert_eq!(
+            shown,
+            [
+                "0 %", "<0.1 %", "0.4 %", "3.8 %", "38 %", "99 %", "100 %", "101 %", "205 %"
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
+use std::borrow::Cow;
+
 use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
@@ -16,6 +18,33 @@ pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not t
 pub(super) const HOW_COUNTED: &str = "Every operation belongs to the instant at which its customer arrived (its intended time), and its latency counts from \
      there, retries and waiting included. Only ok is success: info (nobody knows whether it happened) and fail (proven \
      to have had no effect, dropped arrivals included) count against it.";
+
+/// Who counts as waiting, as [`super::campaign::waits::Waits`] defines it.
+pub(super) const WHO_WAITS: &str = "Somebody had to wait who was served after a second or more, and after ten times what was usual or more: the median before \
+     the first fault took effect. That is told of the bins of the pictures below in which one in ten or more of those who came had to. \
+     Times are those at which customers came.";
+
+/// When a business service is disrupted.
+pub(super) const DISRUPTED_SERVICE: &str = "A service is disrupted while fewer of its customers are served than its tolerance says, over a rolling second, from the \
+     moment at which the steady state was found. Who is served later than the tolerance says counts as not served; where it says \
+     nothing of that, waiting is not counted, and who is served late is served.";
+
+/// What disruption a business service has, and what an experiment.
+pub(super) const TWO_DISRUPTIONS: &str = "The disruption of an experiment is another measure: the whole time from the first effect of a fault until its own steady \
+     state, with its latencies and backlogs, was back to stay.";
+
+/// Whether waiting counts for a business service: `served within 5 s`.
+pub(super) fn served_within(ms: Option<u64>) -> String {
+    match ms {
+        Some(ms) => format!("served within {}", duration(ms as f64)),
+        None => "waiting not counted".to_owned(),
+    }
+}
+
+/// Said of a loss that an experiment lets pass and the business service does not.
+pub(super) fn tolerated_elsewhere(has_passed: bool, lost: u64, tolerated: u64) -> Option<&'static str> {
+    (has_passed && lost > tolerated).then_some("tolerated by the experiment, not by the service")
+}
 
 /// `go`, `no-go`, `not proven`.
 pub(super) fn decision(decision: Decision) -> &'static str {
@@ -232,6 +261,10 @@ fn recovery_clause(verdict: &Verdict) -> String {
     }
     let recovery = &verdict.recovery;
     match (recovery.disruption_ms, recovery.recovery_time_ms) {
+        (Some(disruption), Some(_)) if disruption > 0.0 && back_before_heal_ms(verdict).is_some() => format!(
+            "; service was disrupted for {}, and was back before the last heal",
+            duration(disruption)
+        ),
         (Some(disruption), Some(time)) if disruption > 0.0 => format!(
             "; service was disrupted for {}, and was back {} after the last fault had healed",
             duration(disruption),
@@ -242,6 +275,19 @@ fn recovery_clause(verdict: &Verdict) -> String {
     }
 }
 
+/// How long after the first effect of a fault good service was back, where that was before the last heal.
+pub(super) fn back_before_heal_ms(verdict: &Verdict) -> Option<f64> {
+    // Good time begins with a bin: that of the heal itself is not before it.
+    const BIN_MS: f64 = 250.0;
+    let recovery = &verdict.recovery;
+    let disruption_ms = recovery.disruption_ms.filter(|ms| *ms > 0.0)?;
+    let effective = verdict.faults.iter().filter_map(|fault| fault.effective_ms);
+    let healed = verdict.faults.iter().filter_map(|fault| fault.healed_ms);
+    let (first_ms, last_ms) = (effective.reduce(f64::min)?, healed.reduce(f64::max)?);
+    let is_before = recovery.recovery_time_ms == Some(0.0) && first_ms + disruption_ms + BIN_MS <= last_ms;
+    is_before.then_some(disruption_ms)
+}
+
 /// A figure with its meaning.
 pub(super) struct Figure {
     /// Its name in `verdict.json`'s terms.
@@ -249,7 +295,7 @@ pub(super) struct Figure {
     /// The number with its unit.
     pub value: String,
     /// How it is counted.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
 }
 
 /// The recovery figures, or nothing where no fault was planned.
@@ -264,35 +310,48 @@ pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
         (None, true) => "not over when the load ended".to_owned(),
         (None, false) => none.to_owned(),
     };
-    let mut figures = vec![
-        Figure {
+    let recovered = match back_before_heal_ms(verdict) {
+        Some(ms) => Figure {
+            name: "recovery time",
+            value: "before the last heal".to_owned(),
+            meaning: format!(
+                "good time began {} after the first effect of a fault, and lasted",
+                duration(ms)
+            )
+            .into(),
+        },
+        None => Figure {
             name: "recovery time",
             value: time(recovery.recovery_time_ms, "not measured"),
-            meaning: "from the last heal to the start of the good time that then lasted",
+            meaning: "from the last heal to the start of the good time that then lasted".into(),
         },
+    };
+    let mut figures = vec![
+        recovered,
         Figure {
             name: "disruption",
             value: time(recovery.disruption_ms, "not measured"),
-            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded",
+            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded"
+                .into(),
         },
         Figure {
             name: "data loss",
             value: data_loss(verdict),
-            meaning: "operations that were acknowledged and are gone",
+            meaning: "operations that were acknowledged and are gone".into(),
         },
     ];
     if let Some(drained) = recovery.backlog_drained_ms {
         figures.push(Figure {
             name: "backlog drained",
             value: duration(drained),
-            meaning: "from the last heal to the moment piled-up work was worked off",
+            meaning: "from the last heal to the moment piled-up work was worked off".into(),
         });
     }
     if recovery.metastable {
         figures.push(Figure {
             name: "metastable",
             value: "yes".to_owned(),
-            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed",
+            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed".into(),
         });
     }
     figures

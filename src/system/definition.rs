@@ -91,6 +91,9 @@ pub struct ImpactTolerance {
     /// An operation is disrupted where fewer of those who arrive are served than this bound says, by rolling seconds.
     #[serde(default = "default_success_rate")]
     pub success_rate: String,
+    /// Whoever is served later than this, from the moment of arrival, counts as not served. However long it takes unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_within: Option<DurationMs>,
     /// How many acknowledged operations may be lost; none unless said.
     #[serde(default)]
     pub data_loss: u64,

@@ -27,6 +27,10 @@ pub struct OperationImpact {
     pub p50_ms: Option<f64>,
     /// Their 99th percentile.
     pub p99_ms: Option<f64>,
+    /// Who is served later than this, in milliseconds, counts as not served in what follows, by the impact tolerance of its
+    /// business service; absent where waiting does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_within_ms: Option<u64>,
     /// When it was disrupted, from the gate on: two bins of 250 ms in a row or more whose every rolling second has a success
     /// rate below that of its business service's impact tolerance (99 % where no service names it).
     pub disrupted: Vec<Stretch>,
@@ -43,7 +47,7 @@ pub struct Stretch {
     pub to_ms: f64,
     /// How many customers arrived in it.
     pub arrived: u64,
-    /// How many of them were served in the end.
+    /// How many of them were served in the end, and in time where that counts.
     pub ok: u64,
 }
 
@@ -67,6 +71,9 @@ pub struct ServiceImpact {
     pub disrupted_ms: Option<f64>,
     /// For how long that is tolerable.
     pub tolerated_ms: u64,
+    /// Who is served later than this, in milliseconds, counts as not served; absent where waiting does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_within_ms: Option<u64>,
     /// Acknowledged operations of its own that were lost; absent if none was found and it cannot be said that there were none.
     pub lost: Option<u64>,
     /// How many may be.
@@ -82,6 +89,17 @@ pub struct Safety {
     pub twice: Option<u64>,
     /// Differences of ledgers, journals and copies, by the invariants that compare them.
     pub ledger_differences: Option<u64>,
+}
+
+/// Which of the three numbers an experiment has an invariant for: others are not put to the test by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PutToTest {
+    /// Whether something would find that acknowledged operations are gone.
+    pub lost: bool,
+    /// Whether something would find effects that are there too often.
+    pub twice: bool,
+    /// Whether something compares ledgers, journals or copies.
+    pub ledger_differences: bool,
 }
 
 /// A change of primaries.

@@ -11,7 +11,7 @@ pub(crate) mod conclude;
 mod impact;
 
 pub use conclude::worst;
-pub use impact::{FailoverTimes, OperationImpact, Safety, ServiceImpact, Stretch};
+pub use impact::{FailoverTimes, OperationImpact, PutToTest, Safety, ServiceImpact, Stretch};
 
 /// File of the verdict within a run's folder.
 pub const FILE: &str = "verdict.json";
@@ -162,6 +162,11 @@ pub struct Recovery {
     pub backlog_drained_ms: Option<f64>,
     /// Stretches of bad time, by operation.
     pub degraded: Vec<Degraded>,
+}
+
+impl Recovery {
+    /// The name of the assertion on it.
+    pub const ASSERTION: &str = "recovery";
 }
 
 /// A stretch in which an operation was outside its tolerance.

@@ -1,6 +1,7 @@
 //! Business services: each made of operations that are its alone, with an impact tolerance that can be judged.
 
 use super::Checker;
+use crate::duration::DurationMs;
 use crate::plan::{Bound, BoundUnit, Compare};
 use crate::yaml::place::Place;
 
@@ -26,10 +27,16 @@ impl Checker<'_> {
                     None => owners.push((operation, name)),
                 }
             }
-            self.success_rate(
-                &place.key("impact-tolerance").key("success-rate"),
-                &service.impact_tolerance.success_rate,
-            );
+            let place = place.key("impact-tolerance");
+            self.success_rate(&place.key("success-rate"), &service.impact_tolerance.success_rate);
+            if service.impact_tolerance.served_within == Some(DurationMs(0)) {
+                self.found.push(
+                    self.document
+                        .at_value(&place.key("served-within"), "nobody is served in no time")
+                        .allowed("a duration above zero, for example 5s")
+                        .hint("leave it out if waiting is not to count"),
+                );
+            }
         }
     }
 

@@ -108,6 +108,19 @@ impl Spread {
         self.counts[bucket] += 1;
     }
 
+    /// How many latencies there are.
+    pub(super) fn count(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// Those from that latency on, to the width of a bucket.
+    pub(super) fn from(&self, least_us: u64) -> Self {
+        let from = bucket(least_us);
+        let counts = self.counts.iter().enumerate();
+        let kept = counts.map(|(bucket, count)| if bucket < from { 0 } else { *count });
+        Self { counts: kept.collect() }
+    }
+
     /// The latency at a place in ascending order, from 0; none if there are no more than that.
     pub(super) fn at(&self, place: u64) -> Option<u64> {
         let mut passed = 0;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::binned::{BIN_US_MIN, Binned, Spread, Sum};
+use super::waits::{self, Waits};
 use crate::event::Entry;
 use crate::history::pass::Keeper;
 use crate::history::{Op, Outcome, Sample};
@@ -69,6 +70,11 @@ pub struct OperationCourse {
     pub p50_ms: Vec<Option<f64>>,
     /// The 99th percentile, likewise.
     pub p99_ms: Vec<Option<f64>>,
+    /// Median latency of those who were served before the first fault took effect (without one: before the gate passed); absent
+    /// if there is no such time, or if nobody was.
+    pub usual_ms: Option<f64>,
+    /// Who waited from then on; absent where nothing tells what is usual, or if nobody did.
+    pub waits: Option<Waits>,
 }
 
 /// A gauge over time.
@@ -253,7 +259,10 @@ impl Gathering {
             recovery: verdict.recovery.clone(),
             load: load(self.load, end_us),
             operations: operations
-                .map(|(kind, bins)| operation(plan, verdict, kind, bins, end_us))
+                .map(|(kind, bins)| {
+                    let bins = shown(bins, end_us);
+                    operation(plan, verdict, kind, bins, timeline.first_effect_ms.or(timeline.gate_ms))
+                })
                 .collect(),
             gauges,
             timeline,
@@ -270,15 +279,36 @@ fn load(bins: Binned<Arrivals>, end_us: u64) -> LoadCourse {
     }
 }
 
-fn operation(plan: &Plan, verdict: &Verdict, kind: String, bins: Binned<Served>, end_us: u64) -> OperationCourse {
+/// The bins of an operation, with their width in milliseconds.
+fn shown(bins: Binned<Served>, end_us: u64) -> (u64, Vec<Served>) {
     let arrived: u64 = bins.total(|bin| bin.arrived);
     // A rare operation would need bins so wide that no outage showed: then a second must do, nearly empty or not.
     let widest_us = (end_us / 20).max(1_000_000);
     let is_full = |width_us: u64| arrived as f64 * width_us as f64 >= ARRIVALS_PER_BIN as f64 * end_us as f64;
-    let (bin_ms, bins) = bins.shown(end_us, BINS_SHOWN_MAX, |width_us| {
+    bins.shown(end_us, BINS_SHOWN_MAX, |width_us| {
         is_full(width_us) || width_us * 2 > widest_us.max(BIN_US_MIN)
-    });
+    })
+}
+
+/// `since_ms` is when something first could be noticed.
+fn operation(
+    plan: &Plan,
+    verdict: &Verdict,
+    kind: String,
+    (bin_ms, bins): (u64, Vec<Served>),
+    since_ms: Option<f64>,
+) -> OperationCourse {
     let definition = plan.system.operations.get(&kind);
+    let customers: Vec<waits::Bin<'_>> = bins
+        .iter()
+        .map(|bin| waits::Bin {
+            arrived: bin.arrived,
+            latencies: &bin.latencies,
+        })
+        .collect();
+    let usual_ms = since_ms.and_then(|since_ms| waits::usual_ms(&customers, bin_ms, since_ms));
+    let waits = since_ms.zip(usual_ms);
+    let waits = waits.map(|(since_ms, usual_ms)| waits::waits(&customers, bin_ms, since_ms, usual_ms));
     let impact = verdict.operations.iter().find(|impact| impact.operation == kind);
     OperationCourse {
         title: definition
@@ -291,6 +321,8 @@ fn operation(plan: &Plan, verdict: &Verdict, kind: String, bins: Binned<Served>,
         ok: bins.iter().map(|bin| bin.ok).collect(),
         p50_ms: bins.iter().map(|bin| bin.quantile_ms(500)).collect(),
         p99_ms: bins.iter().map(|bin| bin.quantile_ms(990)).collect(),
+        usual_ms,
+        waits: waits.filter(|waits| waits.waited > 0),
     }
 }
 

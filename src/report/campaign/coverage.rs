@@ -6,7 +6,7 @@ use super::decision::Counted;
 use super::model::{CoverageCell, CoverageRow, SystemCoverage};
 use crate::campaign::RunRecord;
 use crate::fault;
-use crate::verdict::{Judgement, Status};
+use crate::verdict::{AssertionKind, Judgement, Status};
 
 /// What makes a pass worth less.
 pub(super) struct Freshness<'a> {
@@ -99,12 +99,31 @@ fn of_run(run: &RunRecord, _: &str) -> Judgement {
     run.verdict.verdict.max(least)
 }
 
-/// The same, and whether the business service stayed within its impact tolerance.
+/// How a business service fared: by its impact tolerance, and by the assertions on its operations. That something else failed in
+/// the run is not held against it; a run that proves nothing proves nothing of it, either.
 fn with_service(run: &RunRecord, service: &str) -> Judgement {
     let mut services = run.verdict.services.iter();
     let own = services.find(|impact| impact.service == service);
-    own.map_or(Judgement::Pass, |impact| impact.verdict)
-        .max(of_run(run, service))
+    let within = own.map_or(Judgement::Pass, |impact| impact.verdict);
+    let (Judgement::Fail, Some(concerns)) = (run.verdict.verdict, &run.scope.concerns) else {
+        return within.max(of_run(run, service));
+    };
+    let is_about = |name: &str| concerns.get(name).is_some_and(|services| services.contains(service));
+    let asserted = run.verdict.assertions.iter().map(|assertion| {
+        let judged = assertion.finding.verdict;
+        match assertion.kind {
+            AssertionKind::Gate | AssertionKind::Receipt | AssertionKind::NonVacuous | AssertionKind::Generator => {
+                judged.min(Judgement::Inconclusive)
+            }
+            _ if is_about(&assertion.name) => judged,
+            _ => Judgement::Pass,
+        }
+    });
+    let least = match run.verdict.status {
+        Status::Completed => Judgement::Pass,
+        Status::Aborted | Status::Interrupted => Judgement::Inconclusive,
+    };
+    asserted.fold(within.max(least), Judgement::max)
 }
 
 fn cell<'r>(
@@ -121,9 +140,12 @@ fn cell<'r>(
             last_unix_ms: i64::MIN,
             is_stale: false,
             unproven: Vec::new(),
+            held_in_failed: 0,
         });
-        cell.verdict = cell.verdict.max(judged(run));
+        let judged = judged(run);
+        cell.verdict = cell.verdict.max(judged);
         cell.runs += 1;
+        cell.held_in_failed += u64::from(judged == Judgement::Pass && run.verdict.verdict == Judgement::Fail);
         cell.last_unix_ms = cell.last_unix_ms.max(run.started_unix_ms);
         if freshness.proofs.get(run.sha256.as_str()) != Some(&true) {
             unproven.insert(run.verdict.experiment.clone());

@@ -7,7 +7,7 @@ use crate::campaign::RunRecord;
 use crate::campaign::accept::{Acceptance, Accepted, Weakness, Weighed};
 use crate::report::text::{count, duration, list, plural};
 use crate::report::words;
-use crate::verdict::{Judgement, Safety, ServiceImpact, Status};
+use crate::verdict::{Judgement, PutToTest, Safety, ServiceImpact, Status};
 
 /// Names in one sentence at most.
 const NAMES_MAX: usize = 6;
@@ -65,7 +65,7 @@ fn services_where(runs: &[Counted<'_>], counts: impl Fn(&RunRecord, &ServiceImpa
         {
             let key = (counted.run.system.as_str(), impact.service.as_str());
             let row = rows.entry(key).or_insert_with(|| empty(counted.run, impact));
-            add(row, counted.reference(), impact);
+            add(row, counted, impact);
         }
     }
     let mut rows: Vec<ServiceRow> = rows.into_values().collect();
@@ -84,6 +84,7 @@ fn empty(run: &RunRecord, impact: &ServiceImpact) -> ServiceRow {
         verdict: Judgement::Pass,
         accepted: Vec::new(),
         tolerated_ms: impact.tolerated_ms,
+        served_within_ms: impact.served_within_ms,
         tolerated_lost: impact.tolerated_lost,
         disrupted: None,
         lost: None,
@@ -92,7 +93,8 @@ fn empty(run: &RunRecord, impact: &ServiceImpact) -> ServiceRow {
     }
 }
 
-fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
+fn add(row: &mut ServiceRow, counted: &Counted<'_>, impact: &ServiceImpact) {
+    let (run, has_passed) = (counted.reference(), counted.has_passed());
     row.runs += 1;
     row.verdict = row.verdict.max(impact.verdict);
     if impact.verdict == Judgement::Inconclusive {
@@ -107,9 +109,11 @@ fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
             .is_none_or(|worst| of_tolerated(value, impact.tolerated_ms) > of_tolerated(worst.value, row.tolerated_ms))
     {
         row.tolerated_ms = impact.tolerated_ms;
+        row.served_within_ms = impact.served_within_ms;
         row.disrupted = Some(Worst {
             value,
             run: run.clone(),
+            has_passed,
         });
     }
     let beyond = |lost: u64, tolerated: u64| (lost.saturating_sub(tolerated), lost);
@@ -120,7 +124,7 @@ fn add(row: &mut ServiceRow, run: RunRef, impact: &ServiceImpact) {
             .is_none_or(|worst| beyond(value, impact.tolerated_lost) > beyond(worst.value, row.tolerated_lost))
     {
         row.tolerated_lost = impact.tolerated_lost;
-        row.lost = Some(Worst { value, run });
+        row.lost = Some(Worst { value, run, has_passed });
     }
 }
 
@@ -132,10 +136,12 @@ fn share(row: &ServiceRow) -> f64 {
 
 /// The numbers that must be zero, summed up.
 pub(super) fn zeros(runs: &[Counted<'_>]) -> Zeros {
-    let sum = |number: fn(&Safety) -> Option<u64>| {
+    let sum = |number: fn(&Safety) -> Option<u64>, tests: fn(&PutToTest) -> bool| {
         let mut zero = Zero::default();
         for counted in runs {
+            let is_tested = counted.run.scope.put_to_test.as_ref().is_none_or(tests);
             match number(&counted.run.verdict.safety) {
+                None | Some(0) if !is_tested => zero.untested += 1,
                 Some(found) => {
                     zero.told += 1;
                     zero.sum = Some(zero.sum.unwrap_or(0) + found);
@@ -149,9 +155,9 @@ pub(super) fn zeros(runs: &[Counted<'_>]) -> Zeros {
         zero
     };
     Zeros {
-        lost: sum(|safety| safety.lost),
-        twice: sum(|safety| safety.twice),
-        ledger_differences: sum(|safety| safety.ledger_differences),
+        lost: sum(|safety| safety.lost, |tested| tested.lost),
+        twice: sum(|safety| safety.twice, |tested| tested.twice),
+        ledger_differences: sum(|safety| safety.ledger_differences, |tested| tested.ledger_differences),
     }
 }
 
@@ -189,11 +195,13 @@ pub(super) struct Grounds<'a> {
     pub accepted: &'a Accepted,
     pub not_run: &'a [String],
     pub not_read: &'a [String],
+    /// Sentences on what decides nothing.
+    pub open: Vec<String>,
 }
 
 impl Grounds<'_> {
     /// The answer. A failure wins over a doubt, and a doubt over all that passed.
-    pub(super) fn decide(&self) -> Decision {
+    pub(super) fn decide(self) -> Decision {
         let against = self.against();
         let doubts = self.doubts();
         let answer = match (against.is_empty(), doubts.is_empty()) {
@@ -207,7 +215,11 @@ impl Grounds<'_> {
             reasons.push(self.passed());
         }
         reasons.extend(self.let_pass());
-        Decision { answer, reasons }
+        Decision {
+            answer,
+            reasons,
+            open: self.open,
+        }
     }
 
     /// Business services over the runs in which nobody accepted that they exceed their tolerances.
@@ -354,8 +366,12 @@ fn exceeded_by(row: &ServiceRow) -> String {
         ));
     }
     if let Some(worst) = row.lost.as_ref().filter(|worst| worst.value > row.tolerated_lost) {
+        let tolerated = match words::tolerated_elsewhere(worst.has_passed, worst.value, row.tolerated_lost) {
+            Some(tolerated) => format!(", {tolerated}"),
+            None => String::new(),
+        };
         by.push(format!(
-            "{} lost of {} at most in {} ({})",
+            "{} lost of {} at most in {} ({}){tolerated}",
             plural(worst.value, "operation"),
             count(row.tolerated_lost),
             worst.run.experiment,

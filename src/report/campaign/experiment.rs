@@ -68,7 +68,7 @@ fn figures(verdict: &Verdict) -> Vec<Figure> {
     let figure = |figure: words::Figure| Figure {
         name: figure.name.to_owned(),
         value: figure.value,
-        meaning: figure.meaning.to_owned(),
+        meaning: figure.meaning.into_owned(),
     };
     figures.map(figure).collect()
 }

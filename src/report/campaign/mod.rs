@@ -20,7 +20,9 @@ mod experiment;
 mod html;
 pub mod model;
 mod noticed;
+mod open;
 mod source;
+pub mod waits;
 
 #[cfg(test)]
 mod size;
@@ -80,16 +82,17 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
     }
     let services = decision::services(&runs, &options.accepted);
     let not_run = not_run(campaign);
+    let freshness = Freshness {
+        stale_before_unix_ms: options.now_unix_ms.saturating_sub_unsigned(options.stale_after_ms),
+        proofs: &proofs,
+    };
     let grounds = Grounds {
         runs: &runs,
         services: &services,
         accepted: &options.accepted,
         not_run: &not_run,
         not_read,
-    };
-    let freshness = Freshness {
-        stale_before_unix_ms: options.now_unix_ms.saturating_sub_unsigned(options.stale_after_ms),
-        proofs: &proofs,
+        open: open::open(&runs, &freshness),
     };
     Page {
         nightmail: env!("CARGO_PKG_VERSION").to_owned(),

@@ -59,6 +59,8 @@ pub struct Decision {
     pub answer: Answer,
     /// What decided it, a sentence each, the gravest first.
     pub reasons: Vec<String>,
+    /// What whoever signs should know and what decides nothing, a sentence each.
+    pub open: Vec<String>,
 }
 
 /// A run of the page, as sentences and tables point to it.
@@ -85,6 +87,8 @@ pub struct ServiceRow {
     pub accepted: Vec<RunRef>,
     /// For how long it may be disrupted in one run, in milliseconds; that of the worst run, should it have changed.
     pub tolerated_ms: u64,
+    /// Who is served later than this, in milliseconds, counts as not served, likewise; absent where waiting does not count.
+    pub served_within_ms: Option<u64>,
     /// How many of its acknowledged operations may be lost in one run, likewise.
     pub tolerated_lost: u64,
     /// The longest disruption that was measured; absent if none could be.
@@ -115,6 +119,8 @@ pub struct Worst<T> {
     pub value: T,
     /// Where.
     pub run: RunRef,
+    /// Whether that run passed: its experiment tolerates so much, whether or not the service does.
+    pub has_passed: bool,
 }
 
 /// The three numbers that must be zero, over all runs that count.
@@ -137,6 +143,8 @@ pub struct Zero {
     pub told: u64,
     /// Runs of which it cannot.
     pub untold: u64,
+    /// Runs that did not put it to the test: none of their invariants would have found it.
+    pub untested: u64,
     /// Runs in which it was not zero.
     pub found_in: Vec<RunRef>,
 }
@@ -144,12 +152,21 @@ pub struct Zero {
 /// What customers would have noticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Runs in which something was disrupted, each in sentences.
+    /// Runs in which an operation was disrupted or waited for, each in sentences.
     pub noticed: Vec<Noticed>,
-    /// Runs with faults in which nothing was.
-    pub unnoticed: Vec<RunRef>,
-    /// Runs of which it cannot be said.
+    /// Runs in which none was, as far as it can be told.
+    pub unnoticed: Vec<Unnoticed>,
+    /// Runs of which it cannot be told of any operation.
     pub untold: Vec<RunRef>,
+}
+
+/// A run in which customers would have noticed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnoticed {
+    /// The run.
+    pub run: RunRef,
+    /// Sentences on what that leaves open: operations of which it cannot be told, and what failed all the same.
+    pub but: Vec<String>,
 }
 
 /// What customers would have noticed of a run.
@@ -159,7 +176,7 @@ pub struct Noticed {
     pub run: RunRef,
     /// What was broken, in a few words; empty if nothing was.
     pub broken: String,
-    /// A sentence for each operation that was disrupted.
+    /// A sentence for each operation that was disrupted or waited for.
     pub disrupted: Vec<String>,
     /// Sentences on what went on, what piled up, when it was over, and what harm was done.
     pub besides: Vec<String>,
@@ -324,6 +341,8 @@ pub struct CoverageCell {
     pub is_stale: bool,
     /// Experiments among them that are not shown to be able to fail.
     pub unproven: Vec<String>,
+    /// Runs among them that failed by something else than this business service, which held.
+    pub held_in_failed: u64,
 }
 
 /// What a run's results rest on.

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::model::{Answer, Page};
+use super::model::{Answer, Notice, Page};
 use super::{Options, page, render};
 use crate::campaign::accept::Accepted;
 use crate::campaign::{Campaign, Proof, ProofRow, RunRecord};
-use crate::history::Record;
 use crate::history::load::History;
+use crate::history::{Outcome, Record};
 use crate::plan::Plan;
 use crate::report::sample;
 use crate::report::series::{self, Timeline};
-use crate::verdict::{Assertion, Judgement, Status, Verdict, Violation};
+use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict, Violation};
 
 /// Ten days after the sample began.
 const NOW: i64 = 1_795_382_943_000 + 10 * 86_400_000;
@@ -482,7 +482,14 @@ fn a_campaign_file_tells_what_its_records_hold_when_the_folders_are_gone() {
     fs::remove_dir_all(dir).unwrap();
     let gone = read();
     assert_eq!(gone.experiments[0].course, None);
-    assert_eq!(gone.decision, there.decision);
+    assert_eq!(
+        (gone.decision.answer, &gone.decision.reasons),
+        (there.decision.answer, &there.decision.reasons)
+    );
+    let unproven = "Nothing shows that 1 of 1 experiment can fail: answers-lost.".to_owned();
+    assert_eq!(there.decision.open, [unproven.clone()]);
+    let evidence = "The evidence of 1 run is not there: answers-lost (1).".to_owned();
+    assert_eq!(gone.decision.open, [unproven, evidence]);
     assert!(gone.evidence[0].files.is_empty());
     assert!(render(&gone).contains("folder is not there any more"));
 }
@@ -524,4 +531,269 @@ fn the_page_needs_nothing_else_and_every_name_on_it_is_one_of_a_kind() {
     let references = page.matches("url(").count();
     assert_eq!(references, page.matches("url(#").count(), "only to the page itself");
     assert_eq!(page.matches("role=\"img\"").count(), page.matches("<desc").count());
+}
+
+/// A run without failures, in which every card purchase from the fault's effect to its heal is served after 6.5 s.
+fn slow() -> Saved {
+    let mut verdict = sample::passed();
+    verdict.operations[0].disrupted.clear();
+    let mut saved = Saved::of("provider-slow", verdict);
+    let under_fault = sample::EFFECTIVE_MS * 1e3..sample::HEALED_MS * 1e3;
+    for op in saved.history.ops.iter_mut().filter(|op| op.kind == "buy-postage") {
+        op.outcome = Outcome::Ok;
+        op.done_us = op.intended_us + 20_000;
+        if under_fault.contains(&(op.intended_us as f64)) {
+            op.done_us = op.intended_us + 6_500_000;
+        }
+    }
+    saved
+}
+
+fn noticed(saved: &Saved) -> Notice {
+    let folder = tempfile::tempdir().unwrap();
+    saved.write(folder.path());
+    let (campaign, _) = Campaign::gather(&[folder.path().to_owned()]);
+    page(&campaign, &[], &options()).noticed
+}
+
+#[test]
+fn whoever_is_served_late_has_waited_and_what_is_waited_for_does_not_go_on() {
+    let saved = slow();
+    let notice = noticed(&saved);
+    let [run] = notice.noticed.as_slice() else {
+        panic!("{notice:?}")
+    };
+    assert_eq!(
+        run.disrupted,
+        [
+            "For 8.5 s 321 of 340 had to wait for this, 6.5 s at the median where 20 ms was usual: “A customer pays for postage by card”."
+        ]
+    );
+    assert_eq!(
+        run.besides[0],
+        "Meanwhile this went on: “A customer looks at past orders”."
+    );
+}
+
+#[test]
+fn an_operation_that_few_asked_for_silences_no_other() {
+    let mut saved = slow();
+    saved.verdict.operations[1].is_told = false;
+    let notice = noticed(&saved);
+    assert_eq!(notice.noticed[0].disrupted.len(), 1);
+    let few = "Too few came to tell how this went on: “A customer looks at past orders”.";
+    assert_eq!(notice.noticed[0].besides[0], few);
+
+    // Nobody waits any more.
+    for op in &mut saved.history.ops {
+        op.done_us = op.intended_us + 20_000;
+    }
+    let notice = noticed(&saved);
+    assert_eq!((notice.noticed.len(), notice.untold.len()), (0, 0));
+    assert_eq!(notice.unnoticed[0].but, [few]);
+
+    saved.verdict.operations[0].is_told = false;
+    assert_eq!(noticed(&saved).untold.len(), 1, "nothing can be told of any");
+}
+
+#[test]
+fn a_failure_that_customers_would_not_have_noticed_is_named() {
+    let mut saved = slow();
+    for op in &mut saved.history.ops {
+        op.done_us = op.intended_us + 20_000;
+    }
+    saved.verdict.assertions[0].finding.verdict = Judgement::Fail;
+    saved.verdict.verdict = Judgement::Fail;
+    assert_eq!(
+        noticed(&saved).unnoticed[0].but,
+        ["The run failed all the same, by “buying succeeds”."]
+    );
+}
+
+#[test]
+fn who_waited_is_not_told_without_a_history() {
+    let mut verdict = sample::passed();
+    let notice = page(&records(vec![verdict.clone()]), &[], &options()).noticed;
+    assert_eq!(
+        notice.noticed[0].besides[0],
+        "Who else had to wait cannot be said: the run's history is not there any more."
+    );
+    verdict.operations[0].disrupted.clear();
+    assert_eq!(page(&records(vec![verdict]), &[], &options()).noticed.untold.len(), 1);
+}
+
+#[test]
+fn a_service_that_held_in_a_run_that_failed_by_something_else_has_not_failed() {
+    let judged = |campaign: &Campaign| {
+        let model = page(campaign, &[], &options());
+        let coverage = &model.coverage[0];
+        let cell = coverage.business[0].cells[0].clone().unwrap();
+        assert_eq!(
+            coverage.services[0].cells[0].as_ref().unwrap().verdict,
+            campaign.runs[0].verdict.verdict
+        );
+        (cell.verdict, cell.held_in_failed)
+    };
+    let failing = |name: &str| {
+        let mut verdict = sample::passed();
+        verdict.verdict = Judgement::Fail;
+        let named = |assertion: &&mut Assertion| assertion.name == name;
+        for assertion in verdict.assertions.iter_mut().filter(named) {
+            assertion.finding.verdict = Judgement::Fail;
+        }
+        records(vec![verdict])
+    };
+    // The history is no part of the business service, and labels are a metric.
+    for other in ["history stays readable", "labels are few again"] {
+        assert_eq!(judged(&failing(other)), (Judgement::Pass, 1), "{other}");
+    }
+    for own in ["buying succeeds", "recovery"] {
+        let mut campaign = failing(own);
+        for assertion in &mut campaign.runs[0].verdict.assertions {
+            if assertion.kind == AssertionKind::Gate {
+                assertion.finding.verdict = Judgement::Pass;
+            }
+        }
+        assert_eq!(judged(&campaign), (Judgement::Fail, 0), "{own}");
+    }
+    // A fault that was not proven proves nothing of the service; a record that does not say what its assertions are about may
+    // mean any.
+    let mut doubtful = failing("history stays readable");
+    let assertions = &mut doubtful.runs[0].verdict.assertions;
+    let receipt = assertions
+        .iter_mut()
+        .find(|assertion| assertion.kind == AssertionKind::Receipt);
+    receipt.unwrap().finding.verdict = Judgement::Inconclusive;
+    assert_eq!(judged(&doubtful), (Judgement::Inconclusive, 0));
+    let mut old = failing("history stays readable");
+    old.runs[0].scope.concerns = None;
+    assert_eq!(judged(&old), (Judgement::Fail, 0));
+    // Nor is its own tolerance forgotten.
+    let mut exceeded = failing("history stays readable");
+    exceeded.runs[0].verdict.services[0].verdict = Judgement::Fail;
+    assert_eq!(judged(&exceeded), (Judgement::Fail, 0));
+}
+
+#[test]
+fn what_no_invariant_looks_for_is_not_put_to_the_test() {
+    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
+    for run in &mut campaign.runs {
+        run.verdict.safety.ledger_differences = None;
+        run.scope.put_to_test.as_mut().unwrap().ledger_differences = false;
+    }
+    let zeros = |campaign: &Campaign| page(campaign, &[], &options()).zeros.ledger_differences;
+    let none = zeros(&campaign);
+    assert_eq!((none.sum, none.told, none.untold, none.untested), (None, 0, 0, 3));
+    assert!(render(&page(&campaign, &[], &options())).contains("not put to the test"));
+    // Of a record that does not say it cannot be said, and what was found counts, whoever looked.
+    campaign.runs[0].scope.put_to_test = None;
+    campaign.runs[1].verdict.safety.ledger_differences = Some(2);
+    let some = zeros(&campaign);
+    assert_eq!((some.sum, some.told, some.untold, some.untested), (Some(2), 1, 1, 1));
+}
+
+#[test]
+fn runs_of_different_builds_or_releases_are_told_apart() {
+    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
+    for run in &mut campaign.runs {
+        run.images = vec![
+            "nightmail/replicas:9ee0b21f4023".to_owned(),
+            "nightmail/agent:c66616c4d41b".to_owned(),
+        ];
+    }
+    let open = |campaign: &Campaign| {
+        let model = page(campaign, &[], &options());
+        let told = model
+            .decision
+            .open
+            .iter()
+            .filter(|sentence| sentence.starts_with("Runs of"));
+        (model.decision.answer, told.cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(open(&campaign), (Answer::Go, Vec::new()));
+    campaign.runs[1].images = vec![
+        "nightmail/replicas:a714672669f6".to_owned(),
+        "nightmail/agent:c00000000000".to_owned(),
+    ];
+    campaign.runs[2].release = "v2".to_owned();
+    assert_eq!(
+        open(&campaign),
+        (
+            Answer::Go,
+            vec![
+                "Runs of postage are of different releases: none named in run-0 (1) and run-1 (2); v2 in run-2 (3).".to_owned(),
+                "Runs of postage used different builds of the image nightmail/replicas: 9ee0b21f4023 in run-0 (1) and run-2 (3); \
+                 a714672669f6 in run-1 (2)."
+                    .to_owned(),
+            ]
+        )
+    );
+    assert!(render(&page(&campaign, &[], &options())).contains("<code>nightmail/replicas:a714672669f6</code>"));
+}
+
+#[test]
+fn what_is_open_is_told_and_does_not_change_the_answer() {
+    let mut campaign = records(vec![sample::passed(), sample::passed()]);
+    let sha256 = campaign.runs[0].sha256.clone();
+    campaign.runs[0].proof = Some(proof_of(&sha256, true));
+    let old = Options {
+        stale_after_ms: 9 * 86_400_000,
+        ..options()
+    };
+    let decision = page(&campaign, &[], &old).decision;
+    assert_eq!(decision.answer, Answer::Go);
+    assert_eq!(decision.reasons.len(), 1);
+    assert_eq!(
+        decision.open,
+        [
+            "Nothing shows that 1 of 2 experiments can fail: run-1.",
+            "2 runs that passed are old: run-0 (1) and run-1 (2).",
+            "The evidence of 2 runs is not there: run-0 (1) and run-1 (2).",
+        ]
+    );
+}
+
+#[test]
+fn a_loss_that_the_experiment_tolerates_and_the_service_does_not_is_told_so() {
+    let mut verdict = sample::passed();
+    let service = &mut verdict.services[0];
+    (service.verdict, service.lost) = (Judgement::Fail, Some(3));
+    let (no_go, reasons) = answer(&records(vec![verdict.clone()]));
+    assert_eq!(no_go, Answer::NoGo);
+    let exceeded =
+        "“Selling postage online” exceeded its impact tolerance: 3 operations lost of 0 at most in run-0 (1)";
+    assert_eq!(
+        reasons,
+        [format!("{exceeded}, tolerated by the experiment, not by the service.")]
+    );
+    verdict.verdict = Judgement::Fail;
+    assert_eq!(answer(&records(vec![verdict])).1[1], format!("{exceeded}."));
+}
+
+#[test]
+fn service_that_is_back_before_the_last_heal_is_told_with_the_time_from_the_first_effect() {
+    let mut saved = slow();
+    let told = |saved: &Saved| {
+        let answer = crate::report::words::answer(&saved.verdict);
+        let figures = crate::report::words::recovery_figures(&saved.verdict);
+        let value = figures[0].value.clone();
+        (noticed(saved).noticed[0].besides.clone(), answer, value)
+    };
+    saved.verdict.recovery.recovery_time_ms = Some(0.0);
+    saved.verdict.recovery.disruption_ms = Some(5_000.0);
+    let (besides, answer, figure) = told(&saved);
+    let sentence = "Good service was back before the last heal, 5 s after the first effect.";
+    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
+    assert!(
+        answer.ends_with("disrupted for 5 s, and was back before the last heal."),
+        "{answer}"
+    );
+    assert_eq!(figure, "before the last heal");
+
+    // The bin of the heal itself.
+    saved.verdict.recovery.disruption_ms = Some(sample::HEALED_MS - sample::EFFECTIVE_MS - 100.0);
+    let (besides, _, figure) = told(&saved);
+    let sentence = "Good service was back when the last fault had healed.";
+    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
+    assert_eq!(figure, "0 ms");
 }

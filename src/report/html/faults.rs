@@ -19,7 +19,7 @@ pub(super) fn recovery(page: &Page<'_>) -> Markup {
                     @for figure in &figures {
                         div {
                             dt { (figure.name) }
-                            dd { strong { (figure.value) } span { (figure.meaning) } }
+                            dd { strong { (figure.value) } span { (figure.meaning.as_ref()) } }
                         }
                     }
                 }

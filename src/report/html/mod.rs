@@ -19,6 +19,7 @@ pub(super) mod charts;
 mod environment;
 mod faults;
 mod load;
+mod services;
 pub(super) mod timeline;
 mod traffic;
 
@@ -56,6 +57,7 @@ pub fn render(plan: &Plan, verdict: &Verdict, history: &History<'_>, events: &[E
             main {
                 (assertions::section(&page))
                 (faults::recovery(&page))
+                (services::section(&page))
                 @if history.ops.is_empty() && history.samples.is_empty() {
                     p.note { "The run ended before there was any load, so there is nothing to draw." }
                 } @else {

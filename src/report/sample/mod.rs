@@ -25,9 +25,9 @@ pub(super) const END_MS: u64 = 32_000;
 /// When the gate passed.
 pub(super) const GATE_MS: u64 = 7_000;
 /// When the fault's effect was seen.
-pub(super) const EFFECTIVE_MS: f64 = 10_012.0;
+pub(crate) const EFFECTIVE_MS: f64 = 10_012.0;
 /// When its absence was.
-pub(super) const HEALED_MS: f64 = 18_031.0;
+pub(crate) const HEALED_MS: f64 = 18_031.0;
 /// When customers had good service again.
 pub(super) const RECOVERED_MS: f64 = 20_250.0;
 /// 2026-11-22 21:29:03 UTC, when the load started.

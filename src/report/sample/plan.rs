@@ -28,6 +28,11 @@ fn system() -> SystemDefinition {
             "paid-without-label": {"title": "Orders paid whose label is not there yet", "request": request, "value": "body.count"},
         },
         "backlogs": [{"metric": "paid-without-label", "drained": 3.0, "within": "10s"}],
+        "invariants": {
+            "nobody-charged-twice": {"exactly-once": {"causes": {"operations": ["buy-postage"]}, "effects": "captures"}},
+            "no-acknowledged-payment-lost": {"durable-set": {"operations": ["buy-postage"], "read": "payments"}},
+            "books-balance": {"ledger": {"entries": "entries", "accounts": "accounts", "operations": ["buy-postage"]}},
+        },
         "business-services": {
             "selling": {
                 "title": "Selling postage online",
@@ -163,6 +168,7 @@ pub(crate) fn plan() -> Plan {
         invariants: vec![
             "nobody-charged-twice".to_owned(),
             "no-acknowledged-payment-lost".to_owned(),
+            "books-balance".to_owned(),
         ],
         toxiproxy: None,
         tolerate: Tolerance::default(),

@@ -241,6 +241,7 @@ fn operations() -> Vec<OperationImpact> {
         info: counts[2],
         p50_ms: Some(21.0),
         p99_ms: Some(380.0),
+        served_within_ms: None,
         disrupted,
         is_told: true,
     };
@@ -279,6 +280,7 @@ fn services() -> Vec<ServiceImpact> {
         operations: vec!["buy-postage".to_owned()],
         disrupted_ms: Some(disrupted_ms),
         tolerated_ms: 30_000,
+        served_within_ms: None,
         lost: Some(0),
         tolerated_lost: 0,
     }]

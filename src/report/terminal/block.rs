@@ -110,7 +110,7 @@ fn figures(block: &mut String, verdict: &Verdict, style: &Style) {
             "{:<16}{}  {}",
             figure.name,
             style.paint(Paint::Bold, &figure.value),
-            style.paint(Paint::Dim, figure.meaning)
+            style.paint(Paint::Dim, &figure.meaning)
         );
         block.push_str(&style.wrap(2, 16, &line));
     }

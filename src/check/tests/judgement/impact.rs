@@ -44,6 +44,7 @@ fn an_outage_counts_from_its_first_to_its_last_bad_bin() {
         info: 440,
         p50_ms: Some(10.0),
         p99_ms: Some(10.0),
+        served_within_ms: None,
         disrupted: vec![outage],
         is_told: true,
     };
@@ -89,6 +90,48 @@ fn a_lower_success_rate_may_be_tolerable() {
         (service(&lenient).verdict, service(&lenient).disrupted_ms),
         (Judgement::Pass, Some(0.0))
     );
+}
+
+#[test]
+fn who_is_served_too_late_counts_as_not_served_where_the_tolerance_says_so() {
+    // Whoever comes from 12 s to 15 s is served after 6 s.
+    let mut saved = build::Saved::default();
+    for number in 0..35 * 40 {
+        let mut op = op("buy", &format!("key-{number}"), number * 25_000, Outcome::Ok);
+        if (12 * SECOND..15 * SECOND).contains(&op.intended_us) {
+            op.done_us = op.intended_us + 6 * SECOND;
+        }
+        saved.push(op);
+    }
+    for number in 0..35 * 40 {
+        saved.item("orders", &format!("key-{number}"), &[]);
+    }
+    saved.end("orders");
+    let of = |more: serde_json::Value| verdict(&tolerating("2s", more), &saved, &build::events());
+    let late = of(json!({"served-within": "5s"}));
+    let stretch = Stretch {
+        from_ms: 12_000.0,
+        to_ms: 15_000.0,
+        arrived: 120,
+        ok: 0,
+    };
+    assert_eq!(late.operations[0].disrupted, [stretch]);
+    assert_eq!(late.operations[0].ok, 1_400, "they were served in the end");
+    assert_eq!(late.operations[0].served_within_ms, Some(5_000));
+    assert_eq!(service(&late).served_within_ms, Some(5_000));
+    assert_eq!(
+        (service(&late).verdict, service(&late).detail.as_str()),
+        (
+            Judgement::Fail,
+            "disrupted for 3.00 s, of 2.00 s at most (served within 5s); 0 acknowledged operations lost, of 0 at most"
+        )
+    );
+    for in_time in [of(json!({"served-within": "6s"})), of(json!({}))] {
+        assert_eq!(
+            (service(&in_time).verdict, service(&in_time).disrupted_ms),
+            (Judgement::Pass, Some(0.0))
+        );
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn section(page: &Page) -> Markup {
                 p.note {
                     "A cell tells the worst of its runs, never an average. " strong { "Proof missing" } ": nobody has shown, by "
                     code { "nightmail prove" } " on the file as it is, that the experiment can fail. " strong { "Old" }
-                    ": the last run is older than " (age) "."
+                    ": the last run is older than " (age) ". A business service has failed where it exceeded its impact tolerance, or an assertion on one of its operations did not hold; what else failed in the run is not held against it."
                 }
                 @for system in &page.coverage { (of_system(system, &age)) }
             }
@@ -73,6 +73,7 @@ fn tried(cell: &CoverageCell, age: &str) -> Markup {
         td {
             (mark(cell.verdict, words::tried(cell.verdict)))
             br; (plural(cell.runs, "run")) ", " (date(cell.last_unix_ms))
+            @if cell.held_in_failed > 0 { br; "held in " (plural(cell.held_in_failed, "run")) " that failed by something else" }
             @if cell.is_stale { br; strong { "old: over " (age) } }
             @match cell.unproven.as_slice() {
                 [] => {}

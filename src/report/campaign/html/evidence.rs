@@ -21,7 +21,6 @@ pub(super) fn section(page: &Page) -> Markup {
                 (fact("runs made by", html! { (said(page, "a version that did not say which", |run| vec![version(run)])) }))
                 (fact("engines", html! { (said(page, "none, since no run got that far", |run| vec![run.engine.clone()])) }))
                 (fact("machines", html! { (said(page, "the runs do not say", |run| run.host.iter().map(machine).collect())) }))
-                (fact("images", html! { (said(page, "the runs do not say", |run| run.images.clone())) }))
             }
             @if page.evidence.is_empty() {
                 p.note { "There is no run." }
@@ -91,6 +90,11 @@ fn one(run: &RunEvidence) -> Markup {
                 @if !run.release.is_empty() { ", release " (clean(&run.release)) }
                 @if !run.engine.is_empty() { ", engine " (clean(&run.engine)) }
                 @if !run.nightmail.is_empty() { ", nightmail " (clean(&run.nightmail)) }
+                @if !run.images.is_empty() {
+                    br; "images" @for image in &run.images { br; code { (clean(image)) } }
+                } @else {
+                    br; "images: the run does not say which"
+                }
                 br; @match run.proof {
                     Some(true) => "shown to be able to fail",
                     Some(false) => "tried, and not shown to be able to fail",

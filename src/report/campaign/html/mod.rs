@@ -76,6 +76,10 @@ fn header(page: &Page) -> Markup {
                 @if let Some((first, last)) = times { span { "from " (first) } span { "to " (last) } }
             }
             ul.reasons { @for reason in &page.decision.reasons { li { (clean(reason)) } } }
+            @if !page.decision.open.is_empty() {
+                p { strong { "To be known before signing; it does not change the answer:" } }
+                ul.open { @for sentence in &page.decision.open { li { (clean(sentence)) } } }
+            }
             @if aside > 0 {
                 p.note { (plural(aside, "more run")) " with something made unsafe, or without faults, to show that experiments can fail: not counted here, listed under Evidence." }
             }

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::{run_link, run_links, wide};
-use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Zero, Zeros};
+use crate::report::campaign::model::{AcceptedRow, Notice, Noticed, Page, ServiceRow, Unnoticed, Zero, Zeros};
 use crate::report::html::class;
-use crate::report::text::{clean, count, duration, percent_of, plural};
+use crate::report::text::{clean, count, duration, plural, share_of};
 use crate::report::words;
 use crate::verdict::Judgement;
 
@@ -25,33 +25,43 @@ fn services(page: &Page) -> Markup {
             @if page.services.is_empty() {
                 p.note { "No run had a business service in its load: " code { "business-services" } " in " code { "system.yaml" } " say which there are, and what disruption of each is tolerable." }
             } @else {
-                (wide("Business services", html! { table {
-                    thead { tr {
-                        th { "impact tolerance" } th { "business service" } th { "tolerated in one run" }
-                        th { "worst disruption" } th { "greatest loss" } th.number { "runs" }
+                (wide("Business services", html! { table.stack role="table" {
+                    thead role="rowgroup" { tr role="row" {
+                        th role="columnheader" { "impact tolerance" } th role="columnheader" { "business service" }
+                        th role="columnheader" { (TOLERATED) } th role="columnheader" { (DISRUPTED) }
+                        th role="columnheader" { (LOST) } th.number role="columnheader" { (RUNS) }
                     } }
-                    tbody { @for row in &page.services { (service(row)) } }
+                    tbody role="rowgroup" { @for row in &page.services { (service(row)) } }
                 } }))
-                p.note { "Tolerated is so much in any one run, whatever breaks. A service is disrupted while fewer of its customers are served than its tolerance says, over a rolling second, from the moment at which the steady state was found." }
+                p.note { "Tolerated is so much in any one run, whatever breaks. " (words::DISRUPTED_SERVICE) " " (words::TWO_DISRUPTIONS) }
             }
         }
     }
 }
 
+const TOLERATED: &str = "tolerated in one run";
+const DISRUPTED: &str = "worst disruption";
+const LOST: &str = "greatest loss";
+const RUNS: &str = "runs";
+
+/// A row, which is a block of its own where the window is narrow: there each cell bears its heading.
 fn service(row: &ServiceRow) -> Markup {
     html! {
-        tr {
-            td {
+        tr role="row" {
+            td role="cell" {
                 (mark(row.verdict, words::tolerance(row.verdict)))
                 @if !row.accepted.is_empty() { br; span.kind { "accepted in " (run_links(&row.accepted)) } }
             }
-            th scope="row" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
-            td { (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost" }
-            td {
+            th scope="row" role="rowheader" { (clean(&row.title)) br; span.kind { (clean(&row.service)) " of " (clean(&row.system)) } }
+            td role="cell" data-label=(TOLERATED) {
+                (duration(row.tolerated_ms as f64)) br; (plural(row.tolerated_lost, "operation")) " lost"
+                br; span.kind { (words::served_within(row.served_within_ms)) }
+            }
+            td role="cell" data-label=(DISRUPTED) {
                 @match &row.disrupted {
                     Some(worst) if worst.value > 0.0 => {
                         strong { (duration(worst.value)) }
-                        @if row.tolerated_ms > 0 { ", " (percent_of(worst.value / row.tolerated_ms as f64 * 100.0)) " of it" }
+                        @if row.tolerated_ms > 0 { ", " (share_of(worst.value, row.tolerated_ms as f64)) " of it" }
                         br; "in " (run_link(&worst.run))
                     }
                     Some(_) => strong { "none" },
@@ -63,14 +73,18 @@ fn service(row: &ServiceRow) -> Markup {
                     }
                 }
             }
-            td {
+            td role="cell" data-label=(LOST) {
                 @match &row.lost {
-                    Some(worst) if worst.value > 0 => { strong { (count(worst.value)) } br; "in " (run_link(&worst.run)) }
+                    Some(worst) if worst.value > 0 => {
+                        strong { (count(worst.value)) }
+                        br; "in " (run_link(&worst.run))
+                        @if let Some(tolerated) = words::tolerated_elsewhere(worst.has_passed, worst.value, row.tolerated_lost) { ", " (tolerated) }
+                    }
                     Some(_) => strong { "0" },
                     None => "cannot be said",
                 }
             }
-            td.number { (count(row.runs)) }
+            td.number role="cell" data-label=(RUNS) { (count(row.runs)) }
         }
     }
 }
@@ -144,17 +158,34 @@ fn zero(name: &str, meaning: &str, zero: &Zero) -> Markup {
                 strong {
                     span class=(format!("mark {}", class(judgement))) {
                         span aria-hidden="true" { (words::glyph(judgement, true)) } " "
-                        @match zero.sum { Some(sum) => (count(sum)), None => "cannot be said" }
+                        @match (zero.sum, zero.untold) { (Some(sum), _) => (count(sum)), (None, 1..) => "cannot be said", (None, 0) => "not put to the test" }
                     }
                 }
-                @if zero.sum.is_some() && zero.untold > 0 {
-                    span { "in " (plural(zero.told, "run")) "; in " (plural(zero.untold, "run")) " it cannot be said" }
-                }
+                @let where_else = where_else(zero);
+                @if !where_else.is_empty() { span { (where_else) } }
                 @if !zero.found_in.is_empty() { span { "in " (run_links(&zero.found_in)) } }
                 span { (meaning) }
             }
         }
     }
+}
+
+/// `in 5 runs; in 1 run it cannot be said; not put to the test in 2 runs`, as far as that says more than the number.
+fn where_else(zero: &Zero) -> String {
+    let is_partial = [zero.told, zero.untold, zero.untested]
+        .iter()
+        .filter(|number| **number > 0)
+        .count()
+        > 1;
+    let part = |number: u64, before: &str, after: &str| {
+        (is_partial && number > 0).then(|| format!("{before}in {}{after}", plural(number, "run")))
+    };
+    let parts = [
+        part(zero.told, "", ""),
+        part(zero.untold, "", " it cannot be said"),
+        part(zero.untested, "not put to the test ", ""),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn noticed(notice: &Notice) -> Markup {
@@ -164,12 +195,17 @@ fn noticed(notice: &Notice) -> Markup {
             h2 id="noticed" { "What customers would have noticed" }
             @if is_empty { p.note { "Nothing was run, so nothing can be said." } }
             @for noticed in &notice.noticed { (of_run(noticed)) }
-            @if !notice.unnoticed.is_empty() {
-                p { "Nothing in " (run_links(&notice.unnoticed)) "." }
+            @let (nothing, but): (Vec<&Unnoticed>, Vec<&Unnoticed>) = notice.unnoticed.iter().partition(|unnoticed| unnoticed.but.is_empty());
+            @if !nothing.is_empty() {
+                p { "Nothing in " (run_links(&nothing.iter().map(|unnoticed| unnoticed.run.clone()).collect::<Vec<_>>())) "." }
+            }
+            @for unnoticed in but {
+                p { "Nothing that can be told in " (run_link(&unnoticed.run)) "." @for sentence in &unnoticed.but { " " (clean(sentence)) } }
             }
             @if !notice.untold.is_empty() {
-                p { "It cannot be said of " (run_links(&notice.untold)) ": too few customers came, or the run did not come to its end." }
+                p { "It cannot be said of " (run_links(&notice.untold)) ": too few customers came, the run did not come to its end, or its history is not there any more." }
             }
+            @if !is_empty { p.note { (words::WHO_WAITS) } }
         }
     }
 }
