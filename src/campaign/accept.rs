@@ -20,7 +20,7 @@ use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 /// Stands for every assertion of an experiment but its invariants.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 
 /// An accepted weakness, as its file says it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

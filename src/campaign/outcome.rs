@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::accept::{ANY, Weakness};
 use super::shard::plain;
 use super::{Campaign, RunRecord, names};
-use crate::verdict::{Judgement, Status, worst};
+use crate::verdict::{Assertion, AssertionKind, Judgement, Status, worst};
 
 /// The exit code of what was not run: it cannot be said.
 const NOT_REACHED: u8 = 3;
@@ -32,12 +33,41 @@ pub struct Row {
 }
 
 /// What a run counts as, by whoever weighs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
     /// The exit code: that of the run, unless something speaks for it.
     pub exit_code: u8,
-    /// What does, in a few words; empty if nothing does.
-    pub because: String,
+    /// What failed and is accepted.
+    pub accepted: Vec<Weakness>,
+    /// What failed and was accepted, until a day that has passed.
+    pub expired: Vec<Weakness>,
+    /// Whether it is in doubt, and doubts are let pass.
+    pub is_doubt_let_pass: bool,
+}
+
+impl Counted {
+    /// As what it came to, with nothing that speaks for it.
+    pub fn plainly(exit_code: u8) -> Self {
+        Self {
+            exit_code,
+            ..Self::default()
+        }
+    }
+
+    /// Whose acceptance the failure of that assertion falls under.
+    pub fn acceptance(&self, assertion: &Assertion) -> Option<&Weakness> {
+        let named = |weakness: &&Weakness| weakness.what == assertion.name;
+        let any = |weakness: &&Weakness| weakness.what == ANY && assertion.kind != AssertionKind::Invariant;
+        let mut accepted = self.accepted.iter();
+        let found = accepted.clone().find(named).or_else(|| accepted.find(any));
+        found.filter(|_| assertion.finding.verdict == Judgement::Fail)
+    }
+
+    /// Whether that assertion did not pass, and counts against nothing.
+    pub fn lets_pass(&self, assertion: &Assertion) -> bool {
+        let is_in_doubt = assertion.finding.verdict == Judgement::Inconclusive;
+        self.acceptance(assertion).is_some() || (self.is_doubt_let_pass && is_in_doubt)
+    }
 }
 
 /// The answer of a gate.
@@ -82,10 +112,7 @@ impl Outcome {
             run: run.cloned(),
             counted: match run {
                 Some(run) => weigh(run),
-                None => Counted {
-                    exit_code: NOT_REACHED,
-                    because: String::new(),
-                },
+                None => Counted::plainly(NOT_REACHED),
             },
         };
         let rows: Vec<Row> = found.into_iter().zip(names).map(row).collect();
@@ -121,6 +148,16 @@ impl Row {
         self.counted.exit_code != 0
     }
 
+    /// Whether it did not pass, and is let pass all the same.
+    pub fn is_let_pass(&self) -> bool {
+        !self.is_in_the_way() && !self.has_passed()
+    }
+
+    /// Whether it passed by itself.
+    pub fn has_passed(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.verdict.exit_code == 0)
+    }
+
     /// Less is worse.
     fn gravity(&self) -> (bool, u8) {
         let judged = match &self.run {
@@ -143,10 +180,7 @@ mod tests {
     use crate::verdict::Verdict;
 
     fn plain_weight(run: &RunRecord) -> Counted {
-        Counted {
-            exit_code: run.verdict.exit_code,
-            because: String::new(),
-        }
+        Counted::plainly(run.verdict.exit_code)
     }
 
     fn campaign(runs: &[(&str, Verdict)], planned: &[&str]) -> Campaign {
@@ -207,12 +241,41 @@ mod tests {
 
     #[test]
     fn what_is_spoken_for_is_not_in_the_way() {
-        let outcome = Outcome::of(&campaign(&[("a.yaml", sample::failed())], &["a.yaml"]), |_| Counted {
-            exit_code: 0,
-            because: "accepted".to_owned(),
-        });
+        let runs = [("a.yaml", sample::failed()), ("b.yaml", sample::passed())];
+        let outcome = Outcome::of(&campaign(&runs, &["a.yaml", "b.yaml"]), |_| Counted::plainly(0));
         assert_eq!(outcome.decision(), Decision::Go);
-        assert!(!outcome.rows[0].is_in_the_way());
+        let [failed, passed] = outcome.rows.as_slice() else {
+            panic!("{outcome:?}")
+        };
+        assert!(!failed.is_in_the_way() && failed.is_let_pass() && !failed.has_passed());
+        assert!(!passed.is_in_the_way() && !passed.is_let_pass() && passed.has_passed());
+    }
+
+    #[test]
+    fn an_acceptance_speaks_for_what_it_names_and_any_for_all_but_invariants() {
+        let verdict = sample::failed();
+        let failed = |kind: AssertionKind| {
+            let mut assertion = verdict.assertions[0].clone();
+            (assertion.kind, assertion.finding.verdict) = (kind, Judgement::Fail);
+            assertion.name = "x".to_owned();
+            assertion
+        };
+        let accepting = |what: &str| Counted {
+            accepted: vec![sample::weakness(what)],
+            ..Counted::default()
+        };
+        let (during, invariant) = (failed(AssertionKind::During), failed(AssertionKind::Invariant));
+        assert!(accepting("x").lets_pass(&during) && accepting("x").lets_pass(&invariant));
+        assert!(accepting("*").lets_pass(&during) && !accepting("*").lets_pass(&invariant));
+        assert!(!accepting("y").lets_pass(&during) && !Counted::default().lets_pass(&during));
+        let mut doubt = during;
+        doubt.finding.verdict = Judgement::Inconclusive;
+        assert!(!accepting("x").lets_pass(&doubt), "a doubt is no failure");
+        let letting_doubts_pass = Counted {
+            is_doubt_let_pass: true,
+            ..Counted::default()
+        };
+        assert!(letting_doubts_pass.lets_pass(&doubt) && !letting_doubts_pass.lets_pass(&invariant));
     }
 
     #[test]

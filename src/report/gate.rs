@@ -1,12 +1,16 @@
 //! The table of a gate, and the same in Markdown before the summaries of the runs: what a pipeline shows first.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use super::summary::{escape, glyph};
+use super::mark::Mark;
+use super::summary::{self as own, escape};
 use super::table::{Table, by, time};
 use super::terminal::Style;
 use super::text::{clean, duration, list, plural, shorten};
 use super::words;
+use crate::campaign::accept::Weakness;
 use crate::campaign::{Decision, Outcome, Row, RunRecord};
 use crate::verdict::Judgement;
 
@@ -47,7 +51,7 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
     let Some(run) = &row.run else {
         let none = || "-".to_owned();
         return vec![
-            words::glyph(Judgement::Inconclusive, style.unicode).to_owned(),
+            mark(row).glyph(style.unicode).to_owned(),
             name,
             words::NOT_REACHED.to_owned(),
             none(),
@@ -59,9 +63,9 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
     };
     let verdict = &run.verdict;
     vec![
-        words::glyph(verdict.verdict, style.unicode).to_owned(),
+        mark(row).glyph(style.unicode).to_owned(),
         name,
-        words::outcome(verdict).to_owned(),
+        outcome_of(row, run),
         verdict.exit_code.to_string(),
         duration(run.took_ms as f64),
         time(verdict, verdict.recovery.disruption_ms),
@@ -70,13 +74,50 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
     ]
 }
 
-/// What decided, and what speaks for it all the same.
+fn mark(row: &Row) -> Mark {
+    match &row.run {
+        _ if row.is_let_pass() => Mark::Known,
+        Some(run) => Mark::from(run.verdict.verdict),
+        None => Mark::Doubt,
+    }
+}
+
+/// What a run came to, and that it counts against nothing, if so.
+fn outcome_of(row: &Row, run: &RunRecord) -> String {
+    let outcome = words::outcome(&run.verdict);
+    match (row.is_let_pass(), row.counted.is_doubt_let_pass) {
+        (false, _) => outcome.to_owned(),
+        (true, false) => format!("{outcome}, accepted"),
+        (true, true) => format!("{outcome}, let pass"),
+    }
+}
+
+/// What decided, and what is accepted of it.
 fn reason(row: &Row, run: &RunRecord) -> String {
     let by = by(&run.verdict);
-    match (row.counted.because.as_str(), by.as_str()) {
-        ("", _) => by,
-        (because, "") => clean(because),
-        (because, by) => format!("{by} ({})", clean(because)),
+    let (accepted, expired) = (&row.counted.accepted, &row.counted.expired);
+    let notes: Vec<String> = [("accepted", accepted), ("accepted no longer", expired)]
+        .into_iter()
+        .filter(|(_, weaknesses)| !weaknesses.is_empty())
+        .map(|(what, weaknesses)| {
+            let told: Vec<String> = weaknesses
+                .iter()
+                .map(|Weakness { what, until, owner, .. }| {
+                    let what = if clean(what) == by {
+                        String::new()
+                    } else {
+                        format!("{what} ")
+                    };
+                    clean(&format!("{what}until {until} by {owner}"))
+                })
+                .collect();
+            format!("{what} {}", told.join(", "))
+        })
+        .collect();
+    match (notes.is_empty(), by.as_str()) {
+        (true, _) => by,
+        (false, "") => notes.join("; "),
+        (false, by) => format!("{by} ({})", notes.join("; ")),
     }
 }
 
@@ -91,9 +132,13 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
     );
     markdown_table(&mut page, outcome, bytes_max.min(TABLE_BYTES_MAX));
     let rows = outcome.worst_first();
-    let runs: Vec<&RunRecord> = rows.iter().filter_map(|row| row.run.as_ref()).collect();
-    for (shown, run) in runs.iter().enumerate() {
+    let runs: Vec<(&Row, &RunRecord)> = rows.iter().filter_map(|row| Some((*row, row.run.as_ref()?))).collect();
+    for (shown, (row, run)) in runs.iter().enumerate() {
         let text = section(run).unwrap_or_else(|| bare(run));
+        let text = match row.is_let_pass() {
+            true => excused(&text, row, run),
+            false => text,
+        };
         if page.len() + text.len() + 1 > bytes_max {
             let left_out = runs.len() - shown;
             let _ = writeln!(
@@ -109,8 +154,31 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
     page
 }
 
+/// The summary of a run that counts against nothing: it says so before all else.
+fn excused(text: &str, row: &Row, run: &RunRecord) -> String {
+    let (heading, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let judged = own::glyph(run.verdict.verdict);
+    let heading = heading.replacen(judged, mark(row).emoji(), 1);
+    let mut why: Vec<String> = row
+        .counted
+        .accepted
+        .iter()
+        .map(|weakness| {
+            let told = format!("{}: {}", weakness.what, words::accepted(weakness));
+            format!("- {}\n", escape(&told))
+        })
+        .collect();
+    if row.counted.is_doubt_let_pass {
+        why.push(format!("- {}\n", words::DOUBT_LET_PASS));
+    }
+    format!(
+        "{heading}\n\n**This does not close the gate:**\n\n{}{rest}",
+        why.concat()
+    )
+}
+
 fn decision_glyph(decision: Decision) -> &'static str {
-    glyph(match decision {
+    own::glyph(match decision {
         Decision::Go => Judgement::Pass,
         Decision::NoGo => Judgement::Fail,
         Decision::NotProven => Judgement::Inconclusive,
@@ -127,13 +195,9 @@ fn markdown_table(page: &mut String, outcome: &Outcome, bytes_max: usize) {
     for (shown, row) in rows.iter().enumerate() {
         let cells = cells(row, &style);
         let cell = |at: usize| escape(&shorten(&cells[at], CELL_CHARS));
-        let judged = row
-            .run
-            .as_ref()
-            .map_or(Judgement::Inconclusive, |run| run.verdict.verdict);
         let line = format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
-            glyph(judged),
+            mark(row).emoji(),
             cell(1),
             cell(2),
             cell(4),
@@ -155,7 +219,7 @@ fn bare(run: &RunRecord) -> String {
     let verdict = &run.verdict;
     format!(
         "## {} {}: {}\n\n**{}**\n\nThe folder of this run is not here.\n",
-        glyph(verdict.verdict),
+        own::glyph(verdict.verdict),
         words::outcome(verdict),
         escape(&verdict.title),
         escape(&words::answer(verdict))
@@ -187,15 +251,78 @@ fn sentence(outcome: &Outcome) -> String {
     .into_iter()
     .flatten()
     .collect();
-    let said = match (parts.as_slice(), total) {
-        (_, 0) => "there was nothing to run".to_owned(),
-        ([], 1) => "the one experiment passed".to_owned(),
-        ([], total) => format!("all {total} experiments passed"),
-        (parts, total) => format!("of {} {}", plural(total as u64, "experiment"), list(parts)),
+    let noun = noun(outcome);
+    let all = plural(total as u64, noun);
+    let let_pass = let_pass(outcome);
+    let answer = words::decision(outcome.decision());
+    match (parts.as_slice(), total, let_pass) {
+        (_, 0, _) => format!("{answer}: there was nothing to run"),
+        ([], 1, None) => format!("{answer}: the one {noun} passed"),
+        ([], _, None) => format!("{answer}: all {all} passed"),
+        ([], _, Some(let_pass)) => format!("{answer}, with {let_pass}: of {all} {}", list(&with_let_pass(outcome))),
+        (parts, _, None) => format!("{answer}: of {all} {}", list(parts)),
+        (parts, _, Some(let_pass)) => format!("{answer}: of {all} {}; not counted: {let_pass}", list(parts)),
+    }
+}
+
+/// What the rows are: experiments, or several runs of some of them.
+fn noun(outcome: &Outcome) -> &'static str {
+    let files: BTreeSet<&PathBuf> = outcome.rows.iter().map(|row| &row.file).collect();
+    match files.len() == outcome.rows.len() {
+        true => "experiment",
+        false => "run",
+    }
+}
+
+/// What rows came to of which none is in the way.
+fn with_let_pass(outcome: &Outcome) -> Vec<String> {
+    let doubts = |row: &Row| row.is_let_pass() && row.counted.is_doubt_let_pass;
+    let numbers = [
+        (outcome.count(Row::has_passed), "passed"),
+        (
+            outcome.count(|row| row.is_let_pass() && !doubts(row)),
+            "failed as accepted",
+        ),
+        (outcome.count(doubts), "could not be judged"),
+    ];
+    let numbers = numbers.into_iter().filter(|(number, _)| *number > 0);
+    numbers.map(|(number, what)| format!("{number} {what}")).collect()
+}
+
+/// `2 accepted weaknesses (team-postage until 2027-01-31) and 1 doubt let pass`: what would close the gate otherwise.
+fn let_pass(outcome: &Outcome) -> Option<String> {
+    const OWNERS_MAX: usize = 3;
+    let rows = || outcome.rows.iter().filter(|row| row.is_let_pass());
+    let mut weaknesses: Vec<&Weakness> = Vec::new();
+    for weakness in rows().flat_map(|row| &row.counted.accepted) {
+        if !weaknesses.contains(&weakness) {
+            weaknesses.push(weakness);
+        }
+    }
+    let mut owners: Vec<String> = Vec::new();
+    for Weakness { owner, until, .. } in &weaknesses {
+        let owner = clean(&format!("{owner}, until {until}"));
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
+    }
+    if owners.len() > OWNERS_MAX {
+        let more = owners.len() - OWNERS_MAX;
+        owners.truncate(OWNERS_MAX);
+        owners.push(format!("{more} more"));
+    }
+    let accepted = match weaknesses.len() {
+        0 => None,
+        1 => Some(format!("1 accepted weakness ({})", owners.join("; "))),
+        number => Some(format!("{number} accepted weaknesses ({})", owners.join("; "))),
     };
-    let spoken_for = counted(outcome.count(|row| !row.counted.because.is_empty()), "with a note");
-    let spoken_for = spoken_for.map_or_else(String::new, |noted| format!(" ({noted})"));
-    format!("{}: {said}{spoken_for}", words::decision(outcome.decision()))
+    let doubts = match rows().filter(|row| row.counted.is_doubt_let_pass).count() {
+        0 => None,
+        1 => Some("1 doubt let pass".to_owned()),
+        number => Some(format!("{number} doubts let pass")),
+    };
+    let told: Vec<String> = [accepted, doubts].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| list(&told))
 }
 
 #[cfg(test)]
@@ -209,7 +336,8 @@ mod tests {
 
     fn outcome(runs: Vec<(&str, Verdict)>, unreached: &[&str]) -> Outcome {
         let planned = runs.iter().map(|(file, _)| *file).chain(unreached.iter().copied());
-        let planned: Vec<PathBuf> = planned.map(PathBuf::from).collect();
+        let mut planned: Vec<PathBuf> = planned.map(PathBuf::from).collect();
+        planned.dedup();
         let record = |(file, verdict): (&str, Verdict)| RunRecord {
             file: file.into(),
             ..sample::record(&verdict, 36_700)
@@ -218,18 +346,22 @@ mod tests {
             planned,
             ..Campaign::of(runs.into_iter().map(record).collect())
         };
-        Outcome::of(&campaign, |run| Counted {
-            exit_code: if run.file.ends_with("known.yaml") {
-                0
-            } else {
-                run.verdict.exit_code
-            },
-            because: if run.file.ends_with("known.yaml") {
-                "accepted until 2027-01-31"
-            } else {
-                ""
+        Outcome::of(&campaign, |run| {
+            match run.file.file_stem().and_then(|name| name.to_str()) {
+                Some("known") => Counted {
+                    accepted: vec![sample::weakness("nobody-charged-twice")],
+                    ..Counted::default()
+                },
+                Some("doubtful") => Counted {
+                    is_doubt_let_pass: true,
+                    ..Counted::default()
+                },
+                Some("expired") => Counted {
+                    expired: vec![sample::weakness("nobody-charged-twice")],
+                    ..Counted::plainly(run.verdict.exit_code)
+                },
+                _ => Counted::plainly(run.verdict.exit_code),
             }
-            .to_owned(),
         })
     }
 
@@ -240,6 +372,8 @@ mod tests {
             ("experiments/postage/answers-lost.yaml", sample::failed()),
             ("experiments/counter/baseline.yaml", sample::inconclusive()),
             ("experiments/counter/host-killed.yaml", sample::aborted()),
+            ("experiments/counter/doubtful.yaml", sample::inconclusive()),
+            ("experiments/counter/expired.yaml", sample::failed()),
         ];
         outcome(runs, &["experiments/counter/disk-full.yaml"])
     }
@@ -275,7 +409,27 @@ mod tests {
                 vec![("a.yaml", sample::passed()), ("known.yaml", sample::failed())],
                 &[]
             )),
-            "go: all 2 experiments passed (1 with a note)"
+            "go, with 1 accepted weakness (team-postage, until 2027-01-31): of 2 experiments 1 passed and 1 failed as accepted"
+        );
+        assert_eq!(
+            last(&outcome(vec![("doubtful.yaml", sample::inconclusive())], &[])),
+            "go, with 1 doubt let pass: of 1 experiment 1 could not be judged"
+        );
+        assert_eq!(
+            last(&outcome(
+                vec![
+                    ("known.yaml", sample::failed()),
+                    ("doubtful.yaml", sample::inconclusive()),
+                    ("a.yaml", sample::failed())
+                ],
+                &[]
+            )),
+            "no-go: of 3 experiments 1 failed; not counted: 1 accepted weakness (team-postage, until 2027-01-31) and 1 doubt \
+             let pass"
+        );
+        assert_eq!(
+            last(&outcome(vec![("a.yaml", sample::passed()); 5], &[])),
+            "go: all 5 runs passed"
         );
         assert_eq!(
             last(&outcome(passed(&["a.yaml"]), &["b.yaml", "c.yaml"])),

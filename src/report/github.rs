@@ -40,18 +40,19 @@ pub fn annotations(outcome: &Outcome, line_of: impl Fn(&RunRecord, Option<&Asser
     commands
 }
 
-/// What failed; without that, what was in doubt; without that, why there is no verdict.
+/// What failed; without that, what was in doubt; without that, why there is no verdict. What is accepted or let pass is left out.
 fn of_run(
     row: &Row,
     run: &RunRecord,
     line_of: impl Fn(&RunRecord, Option<&Assertion>) -> usize,
 ) -> Vec<(Judgement, String)> {
     let verdict = &run.verdict;
-    let decided = verdict
-        .assertions
-        .iter()
-        .filter(|assertion| assertion.finding.verdict == verdict.verdict);
-    let decided: Vec<&Assertion> = decided.filter(|_| verdict.verdict != Judgement::Pass).collect();
+    let assertions = verdict.assertions.iter();
+    let counting = assertions.filter(|assertion| !row.counted.lets_pass(assertion));
+    let worst = counting.clone().map(|assertion| assertion.finding.verdict).max();
+    let worst = worst.unwrap_or(Judgement::Pass);
+    let decided = counting.filter(|assertion| assertion.finding.verdict == worst);
+    let decided: Vec<&Assertion> = decided.filter(|_| worst != Judgement::Pass).collect();
     if decided.is_empty() {
         let message = match verdict.leftovers.is_empty() {
             true => words::answer(verdict),
@@ -62,7 +63,7 @@ fn of_run(
     let each = decided.into_iter().map(|assertion| {
         let (kind, name) = (words::kind(assertion.kind), clean(&assertion.name));
         let message = format!("{kind}: {name}: {}", clean(&assertion.finding.detail));
-        (verdict.verdict, command(row, line_of(run, Some(assertion)), &message))
+        (worst, command(row, line_of(run, Some(assertion)), &message))
     });
     each.collect()
 }
@@ -125,10 +126,7 @@ mod tests {
             planned,
             ..Campaign::of(runs.into_iter().map(record).collect())
         };
-        Outcome::of(&campaign, |run| Counted {
-            exit_code: run.verdict.exit_code,
-            because: String::new(),
-        })
+        Outcome::of(&campaign, |run| Counted::plainly(run.verdict.exit_code))
     }
 
     #[test]
@@ -143,6 +141,18 @@ mod tests {
             assertion.map_or(1, |_| 17)
         });
         insta::assert_snapshot!("github_annotations", said.join("\n"));
+    }
+
+    #[test]
+    fn what_is_accepted_is_not_annotated() {
+        let mut outcome = outcome(vec![("failed.yaml".to_owned(), sample::failed())], &[]);
+        let said = |outcome: &Outcome| annotations(outcome, |_, _| 1).join("\n");
+        assert!(said(&outcome).contains("nobody-charged-twice"), "{}", said(&outcome));
+        outcome.rows[0].counted.accepted = vec![sample::weakness("nobody-charged-twice")];
+        // A doubt is left, which keeps the gate from opening.
+        outcome.rows[0].counted.exit_code = 3;
+        let left = said(&outcome);
+        assert!(!left.is_empty() && !left.contains("nobody-charged-twice"), "{left}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! `junit.xml`: for the test view of a pipeline. A suite per run, a case per assertion; what failed is a failure, what is in
-//! doubt is an error.
+//! doubt is an error, and what is accepted or let pass is skipped, so that a pipeline is red by JUnit where the gate is closed.
 //!
 //! Read for it: GitLab (`lib/gitlab/ci/parsers/test/junit.rb`: a report of 30 MB at most, `[[ATTACHMENT|path]]` in the
 //! system-out of a case that failed, a path from the root of the project), Jenkins (the plug-ins junit and junit-attachments:
@@ -13,6 +13,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 
 use super::text::{clean, clean_lines, shorten};
 use super::words;
+use crate::campaign::Counted;
 use crate::verdict::{Assertion, Judgement, Status, Verdict};
 
 /// File of the report within a run's folder.
@@ -45,6 +46,8 @@ pub struct Suite<'a> {
     pub properties: Vec<(&'static str, String)>,
     /// What a reader is to open for a case that did not pass: a path from where the pipeline runs.
     pub attachment: Option<String>,
+    /// What the run counts as; absent if nobody weighed it.
+    pub counted: Option<&'a Counted>,
 }
 
 /// An experiment that was not run.
@@ -67,6 +70,7 @@ impl<'a> Suite<'a> {
             file: Path::new(""),
             properties: Vec::new(),
             attachment: None,
+            counted: None,
         }
     }
 }
@@ -201,8 +205,10 @@ impl Renderer<'_, '_> {
     fn case(&self, names: &mut Names, assertion: &Assertion) -> TestCase {
         let finding = &assertion.finding;
         let kind = words::kind(assertion.kind);
+        let let_pass = self.suite.counted.filter(|counted| counted.lets_pass(assertion));
         let mut status = match finding.verdict {
             Judgement::Pass => TestCaseStatus::success(),
+            _ if let_pass.is_some() => TestCaseStatus::skipped(),
             Judgement::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
             Judgement::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
         };
@@ -210,7 +216,11 @@ impl Renderer<'_, '_> {
         let did_pass = finding.verdict == Judgement::Pass;
         if !did_pass {
             let evidence: Vec<String> = finding.evidence.iter().map(|line| clean(line)).collect();
-            status.set_message(shorten(&detail, MESSAGE_CHARS));
+            let message = match let_pass {
+                Some(counted) => why_let_pass(counted, assertion),
+                None => detail.clone(),
+            };
+            status.set_message(shorten(&message, MESSAGE_CHARS));
             status.set_type(kind);
             let description = [std::slice::from_ref(&detail), evidence.as_slice()].concat().join("\n");
             status.set_description(self.output(&description));
@@ -238,7 +248,12 @@ impl Renderer<'_, '_> {
             (true, Judgement::Fail) => NonSuccessKind::Failure,
             _ => NonSuccessKind::Error,
         };
-        let mut status = TestCaseStatus::non_success(kind);
+        let is_doubt = is_complete && verdict.verdict == Judgement::Inconclusive;
+        let is_let_pass = is_doubt && self.suite.counted.is_some_and(|counted| counted.is_doubt_let_pass);
+        let mut status = match is_let_pass {
+            true => TestCaseStatus::skipped(),
+            false => TestCaseStatus::non_success(kind),
+        };
         let mut description = clean_lines(verdict.problem.as_deref().unwrap_or_default());
         description.extend(
             verdict
@@ -269,6 +284,14 @@ impl Renderer<'_, '_> {
     /// Output as far as there is room for it.
     fn output(&self, text: &str) -> String {
         shorten(text, self.output_chars)
+    }
+}
+
+/// Why an assertion that did not pass counts against nothing.
+fn why_let_pass(counted: &Counted, assertion: &Assertion) -> String {
+    match counted.acceptance(assertion) {
+        Some(weakness) => words::accepted(weakness),
+        None => words::DOUBT_LET_PASS.to_owned(),
     }
 }
 
@@ -339,6 +362,52 @@ mod tests {
             }
         }
         assert_eq!((report.test_suites[2].errors, report.test_suites[2].tests), (1, 1));
+    }
+
+    #[test]
+    fn what_is_accepted_or_let_pass_is_skipped_and_says_why() {
+        let mut verdict = sample::failed();
+        verdict
+            .assertions
+            .retain(|assertion| assertion.finding.verdict != Judgement::Pass);
+        let mut doubt = verdict.assertions[0].clone();
+        (doubt.name, doubt.finding.verdict) = ("in doubt".to_owned(), Judgement::Inconclusive);
+        let mut other = verdict.assertions[0].clone();
+        (other.name, other.finding.verdict) = ("another".to_owned(), Judgement::Fail);
+        verdict.assertions = vec![
+            verdict
+                .assertions
+                .into_iter()
+                .find(|one| one.finding.verdict == Judgement::Fail)
+                .unwrap(),
+            doubt,
+        ];
+        let weakness = sample::weakness(&verdict.assertions[0].name);
+        let counts = |verdict: &Verdict, is_doubt_let_pass: bool| {
+            let counted = Counted {
+                accepted: vec![weakness.clone()],
+                is_doubt_let_pass,
+                ..Counted::default()
+            };
+            let suite = Suite {
+                counted: Some(&counted),
+                ..Suite::of_run(verdict, Path::new("runs/one"), Duration::ZERO)
+            };
+            let xml = render(&[suite], &[]);
+            let report = parsed(&xml);
+            let suite = &report.test_suites[0];
+            (suite.failures, suite.errors, suite.skipped, xml)
+        };
+        let (failures, errors, skipped, xml) = counts(&verdict, false);
+        assert_eq!((failures, errors, skipped), (0, 1, 1), "{xml}");
+        let said = "<skipped message=\"accepted until 2027-01-31 by team-postage: the pool has no limit of its own\"";
+        assert!(xml.contains(said), "{xml}");
+        let (failures, errors, skipped, xml) = counts(&verdict, true);
+        assert_eq!((failures, errors, skipped), (0, 0, 2), "{xml}");
+        assert!(xml.contains("<skipped message=\"a doubt, let pass\""), "{xml}");
+        verdict.assertions.push(other);
+        let (failures, ..) = counts(&verdict, true);
+        assert_eq!(failures, 1, "what nobody accepted stays a failure");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod summary;
 pub mod table;
 pub mod terminal;
 
+mod mark;
 mod series;
 mod svg;
 mod text;

@@ -3,6 +3,7 @@
 use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
+use crate::campaign::accept::Weakness;
 use crate::event::Phase;
 use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
@@ -28,6 +29,17 @@ pub(super) fn decision(decision: Decision) -> &'static str {
 
 /// Said of what a gate's time did not suffice for.
 pub(super) const NOT_REACHED: &str = "not reached";
+/// Said of an assertion in doubt where doubts are let pass.
+pub(super) const DOUBT_LET_PASS: &str = "a doubt, let pass";
+
+/// Until when, by whom and why a weakness is accepted.
+pub(super) fn accepted(weakness: &Weakness) -> String {
+    let Weakness {
+        until, owner, reason, ..
+    } = weakness;
+    clean(&format!("accepted until {until} by {owner}: {reason}"))
+}
+
 /// What a judgement means, said under every table of runs.
 pub(super) const HOW_JUDGED: &str = "Pass: everything that was promised held. Fail: something did not. Inconclusive, aborted, interrupted: it cannot be said, \
      which is neither. A run counts for what it was, and none is averaged into a score.";

@@ -51,7 +51,7 @@ fn table(page: &mut String, head: &[&str], rows: Vec<rows::Row>) {
     let total = rows.len();
     for row in rows.into_iter().take(ROWS_MAX) {
         let cells: Vec<String> = row.cells.iter().map(|cell| escape(cell)).collect();
-        let _ = writeln!(page, "| {} | {} |", glyph(row.gravity), cells.join(" | "));
+        let _ = writeln!(page, "| {} | {} |", row.mark.emoji(), cells.join(" | "));
     }
     page.push('\n');
     more(page, "", total);

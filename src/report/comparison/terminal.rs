@@ -6,7 +6,6 @@ use super::{rows, words};
 use crate::campaign::compare::Comparison;
 use crate::report::table::Table;
 use crate::report::terminal::Style;
-use crate::report::words::glyph;
 
 /// Renders the comparison.
 pub fn render(comparison: &Comparison, style: &Style) -> String {
@@ -38,7 +37,7 @@ fn table(head: &[&'static str], rows: Vec<rows::Row>, style: &Style) -> String {
     let head: Vec<&'static str> = [""].into_iter().chain(head.iter().copied()).collect();
     let mut table = Table::new(&head);
     for row in rows {
-        let mark = glyph(row.gravity, style.unicode).to_owned();
+        let mark = row.mark.glyph(style.unicode).to_owned();
         table.row([mark].into_iter().chain(row.cells).collect());
     }
     table.render(style)
