@@ -1,8 +1,10 @@
 //! What the runs of a gate came to together: a row for each, one decision, one exit code.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::accept::{ANY, Weakness};
+use super::compare::{Comparison, ExperimentComparison, MetricComparison};
 use super::shard::plain;
 use super::{Campaign, RunRecord, names};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Status, worst};
@@ -15,7 +17,11 @@ const NOT_REACHED: u8 = 3;
 pub struct Outcome {
     /// The runs, and what was not reached, in the order of the campaign's `planned`.
     pub rows: Vec<Row>,
-    /// The worst of all.
+    /// The runs compared with a baseline; absent if there is none.
+    pub comparison: Option<Comparison>,
+    /// Why the runs are no whole, or are not compared, each in one line that goes on in a sentence.
+    pub problems: Vec<String>,
+    /// The worst of all runs, and of what became worse than the baseline's.
     pub exit_code: u8,
 }
 
@@ -28,6 +34,8 @@ pub struct Row {
     pub file: PathBuf,
     /// Its run; absent if it was not reached.
     pub run: Option<RunRecord>,
+    /// Why nobody knows whether it was reached: its result is lost. Absent if there is a run, or it was not reached.
+    pub lost: Option<String>,
     /// What it counts as.
     pub counted: Counted,
 }
@@ -110,6 +118,7 @@ impl Outcome {
             name,
             file,
             run: run.cloned(),
+            lost: None,
             counted: match run {
                 Some(run) => weigh(run),
                 None => Counted::plainly(NOT_REACHED),
@@ -117,16 +126,57 @@ impl Outcome {
         };
         let rows: Vec<Row> = found.into_iter().zip(names).map(row).collect();
         let exit_code = worst(rows.iter().map(|row| row.counted.exit_code));
-        Self { rows, exit_code }
+        Self {
+            rows,
+            comparison: None,
+            problems: Vec::new(),
+            exit_code,
+        }
     }
 
-    /// The answer that follows from the exit code.
+    /// Adds what the comparison with a baseline found. What became worse closes the gate; that there are too few runs to tell
+    /// closes none.
+    pub fn compared(mut self, comparison: Comparison) -> Self {
+        const FAILED: u8 = 1;
+        if comparison.exit_code == FAILED {
+            self.exit_code = worst([self.exit_code, FAILED]);
+        }
+        self.comparison = Some(comparison);
+        self
+    }
+
+    /// Adds why the runs are no whole, and which experiments have no result for that, each with why.
+    pub fn with_problems(mut self, problems: Vec<String>, lost: &BTreeMap<PathBuf, String>) -> Self {
+        self.problems.extend(problems);
+        for row in self.rows.iter_mut().filter(|row| row.run.is_none()) {
+            row.lost = lost.get(&row.file).cloned();
+        }
+        self
+    }
+
+    /// The answer. What is no whole proves nothing, even if all of it passed.
     pub fn decision(&self) -> Decision {
         match self.exit_code {
-            0 => Decision::Go,
             1 => Decision::NoGo,
+            0 if self.problems.is_empty() => Decision::Go,
             _ => Decision::NotProven,
         }
+    }
+
+    /// What became worse than the baseline's and closes the gate: metrics, or, without one, an experiment of which that was
+    /// accepted until a day that has passed. What failed is told by its runs.
+    pub fn regressions(&self) -> Vec<(&ExperimentComparison, Option<&MetricComparison>)> {
+        let experiments = self.comparison.iter().flat_map(|comparison| &comparison.experiments);
+        let mut found = Vec::new();
+        for experiment in experiments {
+            let before = found.len();
+            found.extend(experiment.regressed().map(|metric| (experiment, Some(metric))));
+            let is_told = found.len() > before || !experiment.failing.is_empty();
+            if experiment.is_expired && !is_told {
+                found.push((experiment, None));
+            }
+        }
+        found
     }
 
     /// The rows, the worst first, and otherwise as they are.
@@ -202,6 +252,53 @@ mod tests {
         assert_eq!(outcome.count(|row| row.run.is_none()), 1);
         let whole = campaign(&[("./a.yaml", sample::passed())], &["a.yaml"]);
         assert_eq!(Outcome::of(&whole, plain_weight).decision(), Decision::Go);
+    }
+
+    #[test]
+    fn what_is_no_whole_proves_nothing_and_says_of_what_there_is_no_result() {
+        let half = campaign(&[("a.yaml", sample::passed())], &["a.yaml", "b.yaml", "c.yaml"]);
+        let why = || "of 2 shards one is missing: 2".to_owned();
+        let lost = BTreeMap::from([(PathBuf::from("a.yaml"), why()), (PathBuf::from("b.yaml"), why())]);
+        let outcome = Outcome::of(&half, plain_weight).with_problems(vec![why()], &lost);
+        let told: Vec<Option<String>> = outcome.rows.iter().map(|row| row.lost.clone()).collect();
+        assert_eq!(
+            told,
+            [None, Some(why()), None],
+            "what was run is not lost, and what was not reached neither"
+        );
+        let whole = campaign(&[("a.yaml", sample::passed())], &["a.yaml"]);
+        let twice = Outcome::of(&whole, plain_weight).with_problems(vec!["twice".to_owned()], &BTreeMap::new());
+        assert_eq!((twice.exit_code, twice.decision()), (0, Decision::NotProven));
+        let failed = campaign(&[("a.yaml", sample::failed())], &["a.yaml"]);
+        let failed = Outcome::of(&failed, plain_weight).with_problems(vec!["twice".to_owned()], &BTreeMap::new());
+        assert_eq!(failed.decision(), Decision::NoGo, "a failure stays one");
+    }
+
+    #[test]
+    fn what_regressed_closes_the_gate_and_too_few_runs_do_not() {
+        use crate::campaign::accept::Accepted;
+        use crate::campaign::compare::compare;
+        use crate::campaign::compare::tests::recovered;
+        let before = Campaign::of(recovered("x", 1, &[1_000.0, 1_250.0, 1_500.0, 1_250.0, 1_000.0]));
+        let gate = |recovery_ms: &[f64]| {
+            let now = Campaign::of(recovered("x", 11, recovery_ms));
+            let comparison = compare(&before, &now, &Accepted::default()).unwrap();
+            (
+                comparison.exit_code,
+                Outcome::of(&now, plain_weight).compared(comparison),
+            )
+        };
+        let (code, outcome) = gate(&[4_000.0; 5]);
+        assert_eq!((code, outcome.exit_code, outcome.decision()), (1, 1, Decision::NoGo));
+        let regressions = outcome.regressions();
+        let named: Vec<&str> = regressions
+            .iter()
+            .filter_map(|(_, metric)| Some(metric.as_ref()?.metric.as_str()))
+            .collect();
+        assert_eq!(named, ["recovery-time"]);
+        let (code, outcome) = gate(&[9_000.0]);
+        assert_eq!((code, outcome.exit_code, outcome.decision()), (3, 0, Decision::Go));
+        assert!(outcome.regressions().is_empty());
     }
 
     #[test]

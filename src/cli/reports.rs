@@ -10,7 +10,7 @@ use super::args::{Doubt, ReportArgs};
 use super::exit;
 use super::page::accepted;
 use crate::campaign::accept::Accepted;
-use crate::campaign::compare::compare;
+use crate::campaign::compare::{NotComparable, compare};
 use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
 use crate::experiment::Positions;
 use crate::report::junit::{self, Suite, Unreached};
@@ -62,30 +62,48 @@ impl Weights {
         }
     }
 
-    /// Compares with the baseline, prints what changed, and gives the exit code. That there are too few runs to tell is told
-    /// and closes no gate: a gate runs each experiment once, and what has failed has failed without any comparison.
-    fn compare(&self, campaign: &Campaign) -> u8 {
-        let Some((path, baseline)) = &self.baseline else {
-            for unmatched in self.accepted.unmatched(&campaign.runs) {
-                eprintln!("warning: {unmatched}");
-            }
-            return exit::PASSED;
-        };
-        println!("\ncompared with {}:", path.display());
-        match compare(baseline, campaign, &self.accepted) {
-            Ok(comparison) => {
-                print!("{}", comparison::text(&comparison, &Style::of_stdout()));
-                match comparison.exit_code {
-                    exit::FAILED => exit::FAILED,
-                    _ => exit::PASSED,
-                }
-            }
-            Err(error) => {
-                eprintln!("error: {error}");
-                exit::INVALID
+    /// Weighs all runs, and compares them with the baseline. That there are too few runs to tell closes no gate: a gate runs
+    /// each experiment once, and what has failed has failed without any comparison.
+    fn outcome(&self, doubt: Doubt, campaign: &Campaign, gaps: &Gaps) -> Result<Outcome, (Outcome, NotComparable)> {
+        let outcome = Outcome::of(campaign, |run| self.weigh(doubt, run));
+        let outcome = outcome.with_problems(gaps.problems.clone(), &gaps.lost);
+        // Without a run there is nothing to compare.
+        let baseline = self.baseline.as_ref().filter(|_| !campaign.runs.is_empty());
+        match baseline.map(|(_, baseline)| compare(baseline, campaign, &self.accepted)) {
+            None => Ok(outcome),
+            Some(Ok(comparison)) => Ok(outcome.compared(comparison)),
+            Some(Err(error)) => {
+                let problem = format!("not compared with the baseline: {}", error.found);
+                Err((outcome.with_problems(vec![problem], &gaps.lost), error))
             }
         }
     }
+
+    /// Prints what became of the runs since the baseline, or, without one, which acceptances accept nothing.
+    fn tell_comparison(&self, campaign: &Campaign, outcome: &Outcome) {
+        match (&self.baseline, &outcome.comparison) {
+            (Some((path, _)), Some(comparison)) => {
+                let told = comparison::text_of_gate(comparison, &Style::of_stdout());
+                print!("\ncompared with {}:\n{told}", path.display());
+            }
+            _ => {
+                for unmatched in self.accepted.unmatched(&campaign.runs) {
+                    eprintln!("warning: {unmatched}");
+                }
+            }
+        }
+    }
+}
+
+/// What is known of runs beyond what they left.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    /// Why they are no whole, a line each.
+    pub problems: Vec<String>,
+    /// Experiments whose results are lost, by their files, each with why.
+    pub lost: BTreeMap<PathBuf, String>,
+    /// The exit code that this asks for, whatever the runs came to.
+    pub exit_code: Option<u8>,
 }
 
 /// Whether GitHub Actions reads what is written.
@@ -94,11 +112,18 @@ pub fn is_github(args: &ReportArgs) -> bool {
 }
 
 /// Prints the table, writes everything, and gives the exit code: the worst of the runs, and of what could not be written.
-pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign) -> u8 {
-    let outcome = Outcome::of(campaign, |run| weights.weigh(args.doubt, run));
+pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, gaps: &Gaps) -> u8 {
+    let mut mistaken = None;
+    let outcome = weights
+        .outcome(args.doubt, campaign, gaps)
+        .unwrap_or_else(|(outcome, error)| {
+            eprintln!("error: {error}");
+            mistaken = Some(exit::INVALID);
+            outcome
+        });
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
-    let compared = weights.compare(campaign);
-    let written = match write(args, weights, out, campaign, &outcome) {
+    weights.tell_comparison(campaign, &outcome);
+    let written = match write(args, weights, out, campaign, &outcome, gaps) {
         Ok(()) => {
             let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
             println!("written: {}", files.join(", "));
@@ -112,11 +137,21 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
     if is_github(args) {
         tell_github(&outcome);
     }
-    worst([outcome.exit_code, compared, written])
+    let code = worst([outcome.exit_code, written]);
+    // What has failed has failed, whatever it could not be compared with.
+    let compared = mistaken.filter(|_| code == exit::PASSED);
+    gaps.exit_code.or(compared).unwrap_or(code)
 }
 
 /// Each file is tried, whatever became of the others; the first error is returned.
-fn write(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, outcome: &Outcome) -> io::Result<()> {
+fn write(
+    args: &ReportArgs,
+    weights: &Weights,
+    out: &Path,
+    campaign: &Campaign,
+    outcome: &Outcome,
+    gaps: &Gaps,
+) -> io::Result<()> {
     fs::create_dir_all(out).map_err(|error| at(out, error))?;
     let junit = joined_junit(outcome);
     let summary = gate::summary(outcome, own_summary, gate::SUMMARY_BYTES_MAX);
@@ -128,6 +163,7 @@ fn write(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, 
     let file = out.join(page::FILE);
     let options = page::Options {
         accepted: weights.accepted.clone(),
+        besides: besides(outcome, gaps),
         ..page::Options::now()
     };
     let page = page::write(&file, campaign, &[], &options);
@@ -177,13 +213,36 @@ fn joined_junit(outcome: &Outcome) -> String {
         })
         .collect();
     let unreached = outcome.rows.iter().filter(|row| row.run.is_none());
-    let unreached: Vec<Unreached<'_>> = unreached
-        .map(|row| Unreached {
-            name: &row.name,
-            file: &row.file,
-        })
-        .collect();
-    junit::render(&suites, &unreached)
+    let unreached = unreached.map(|row| Unreached {
+        name: &row.name,
+        file: &row.file,
+        lost: row.lost.as_deref(),
+    });
+    let besides = junit::Besides {
+        unreached: unreached.collect(),
+        comparison: outcome.comparison.as_ref(),
+        problems: &outcome.problems,
+    };
+    junit::render(&suites, &besides)
+}
+
+/// What the page says beside its runs.
+fn besides(outcome: &Outcome, gaps: &Gaps) -> page::Besides {
+    let sentence = |line: &String| {
+        let mut chars = line.chars();
+        let first = chars.next().map(char::to_uppercase).into_iter().flatten();
+        format!("{}.", first.chain(chars).collect::<String>())
+    };
+    let doubts = outcome.count(|row| row.counted.is_doubt_let_pass);
+    page::Besides {
+        against: gate::regressions(outcome).iter().map(sentence).collect(),
+        doubts: outcome.problems.iter().map(sentence).collect(),
+        notes: match doubts {
+            0 => Vec::new(),
+            _ => vec!["The gate was told to let runs pass that are inconclusive; this page does not.".to_owned()],
+        },
+        lost: gaps.lost.clone(),
+    }
 }
 
 fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
@@ -329,7 +388,20 @@ mod tests {
         };
         Campaign::of(vec![other]).write(dir.path()).unwrap();
         let weights = Weights::load(&baseline(dir.path().join(FILE))).unwrap();
-        assert_eq!(weights.compare(&Campaign::of(vec![run])), exit::INVALID);
+        let campaign = Campaign::of(vec![run]);
+        let (outcome, error) = weights.outcome(Doubt::Block, &campaign, &Gaps::default()).unwrap_err();
+        assert!(error.found.contains("another system"), "{error}");
+        assert!(
+            outcome.problems[0].starts_with("not compared with the baseline: "),
+            "{outcome:?}"
+        );
+        let conclude = |campaign: &Campaign| {
+            let out = dir.path().join("out");
+            conclude(&args(Doubt::Block), &weights, &out, campaign, &Gaps::default())
+        };
+        assert_eq!(conclude(&campaign), exit::INVALID);
+        let failed = Campaign::of(vec![sample::record(&sample::failed(), 30_000)]);
+        assert_eq!(conclude(&failed), exit::FAILED, "what has failed has failed");
     }
 
     #[test]
@@ -347,7 +419,7 @@ mod tests {
             ..args(Doubt::Block)
         };
         let outcome = Outcome::of(&campaign, |run| Weights::default().weigh(args.doubt, run));
-        write(&args, &Weights::default(), &out, &campaign, &outcome).unwrap();
+        write(&args, &Weights::default(), &out, &campaign, &outcome, &Gaps::default()).unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
         assert_eq!(Campaign::read(&out).unwrap().planned, campaign.planned);
         let junit = read(out.join(junit::FILE));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::comparison;
 use super::mark::Mark;
 use super::summary::{self as own, escape};
 use super::table::{Table, by, time};
@@ -11,6 +12,7 @@ use super::terminal::Style;
 use super::text::{clean, duration, list, plural, shorten};
 use super::words;
 use crate::campaign::accept::Weakness;
+use crate::campaign::compare::{ExperimentComparison, MetricComparison};
 use crate::campaign::{Decision, Outcome, Row, RunRecord};
 use crate::verdict::Judgement;
 
@@ -53,12 +55,12 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
         return vec![
             mark(row).glyph(style.unicode).to_owned(),
             name,
-            words::NOT_REACHED.to_owned(),
+            words::without_run(row.lost.as_deref()).to_owned(),
             none(),
             none(),
             none(),
             none(),
-            String::new(),
+            clean(row.lost.as_deref().unwrap_or_default()),
         ];
     };
     let verdict = &run.verdict;
@@ -130,7 +132,15 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
         decision_glyph(outcome.decision()),
         escape(&sentence(outcome))
     );
+    list_of(&mut page, "Worse than the baseline", &regressions(outcome));
+    list_of(&mut page, "What is wrong", &outcome.problems);
     markdown_table(&mut page, outcome, bytes_max.min(TABLE_BYTES_MAX));
+    if let Some(compared) = outcome.comparison.as_ref().map(comparison::markdown_of_gate)
+        && page.len() + compared.len() < bytes_max.min(TABLE_BYTES_MAX)
+    {
+        page.push_str(&compared);
+        page.push('\n');
+    }
     let rows = outcome.worst_first();
     let runs: Vec<(&Row, &RunRecord)> = rows.iter().filter_map(|row| Some((*row, row.run.as_ref()?))).collect();
     for (shown, (row, run)) in runs.iter().enumerate() {
@@ -152,6 +162,35 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
         page.push('\n');
     }
     page
+}
+
+fn list_of(page: &mut String, heading: &str, lines: &[String]) {
+    const LINES_MAX: usize = 50;
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "**{heading}:**\n");
+    for line in lines.iter().take(LINES_MAX) {
+        let _ = writeln!(page, "- {}", escape(line));
+    }
+    if lines.len() > LINES_MAX {
+        let _ = writeln!(page, "- … {} more", lines.len() - LINES_MAX);
+    }
+    page.push('\n');
+}
+
+/// What became worse than the baseline's and closes the gate, with its figures.
+pub fn regressions(outcome: &Outcome) -> Vec<String> {
+    regressed(outcome, comparison::regression_figures)
+}
+
+type Told = fn(&ExperimentComparison, Option<&MetricComparison>) -> String;
+
+fn regressed(outcome: &Outcome, told: Told) -> Vec<String> {
+    let regressions = outcome.regressions().into_iter();
+    regressions
+        .map(|(experiment, metric)| told(experiment, metric))
+        .collect()
 }
 
 /// The summary of a run that counts against nothing: it says so before all else.
@@ -230,7 +269,8 @@ fn bare(run: &RunRecord) -> String {
 fn sentence(outcome: &Outcome) -> String {
     let total = outcome.rows.len();
     let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
-    let unreached = outcome.count(|row| row.run.is_none());
+    let unreached = outcome.count(|row| row.run.is_none() && row.lost.is_none());
+    let lost = outcome.count(|row| row.lost.is_some());
     let counted = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
     let parts: Vec<String> = [
         counted(in_the_way(|row| row.counted.exit_code == 1), "failed"),
@@ -247,6 +287,7 @@ fn sentence(outcome: &Outcome) -> String {
                 "were not reached"
             },
         ),
+        counted(lost, if lost == 1 { "has no result" } else { "have no result" }),
     ]
     .into_iter()
     .flatten()
@@ -255,14 +296,36 @@ fn sentence(outcome: &Outcome) -> String {
     let all = plural(total as u64, noun);
     let let_pass = let_pass(outcome);
     let answer = words::decision(outcome.decision());
-    match (parts.as_slice(), total, let_pass) {
-        (_, 0, _) => format!("{answer}: there was nothing to run"),
-        ([], 1, None) => format!("{answer}: the one {noun} passed"),
-        ([], _, None) => format!("{answer}: all {all} passed"),
-        ([], _, Some(let_pass)) => format!("{answer}, with {let_pass}: of {all} {}", list(&with_let_pass(outcome))),
-        (parts, _, None) => format!("{answer}: of {all} {}", list(parts)),
-        (parts, _, Some(let_pass)) => format!("{answer}: of {all} {}; not counted: {let_pass}", list(parts)),
+    let runs = match (parts.as_slice(), total, &let_pass) {
+        (_, 0, _) => "there was nothing to run".to_owned(),
+        ([], 1, None) => format!("the one {noun} passed"),
+        ([], _, None) => format!("all {all} passed"),
+        ([], _, Some(_)) => format!("of {all} {}", list(&with_let_pass(outcome))),
+        (parts, _, _) => format!("of {all} {}", list(parts)),
+    };
+    let mut besides = few(regressed(outcome, comparison::regression));
+    besides.extend(few(outcome.problems.iter().map(|problem| clean(problem)).collect()));
+    let besides = match (besides.is_empty(), parts.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!(", but {}", besides.join("; ")),
+        (false, false) => format!("; {}", besides.join("; ")),
+    };
+    match (let_pass, outcome.decision()) {
+        (None, _) => format!("{answer}: {runs}{besides}"),
+        (Some(let_pass), Decision::Go) => format!("{answer}, with {let_pass}: {runs}"),
+        (Some(let_pass), _) => format!("{answer}: {runs}{besides}; not counted: {let_pass}"),
     }
+}
+
+/// The first of some lines, and how many more there are.
+fn few(mut lines: Vec<String>) -> Vec<String> {
+    const LINES_MAX: usize = 3;
+    if lines.len() > LINES_MAX {
+        let more = lines.len() - LINES_MAX;
+        lines.truncate(LINES_MAX);
+        lines.push(format!("{more} more of the kind"));
+    }
+    lines
 }
 
 /// What the rows are: experiments, or several runs of some of them.
@@ -327,7 +390,7 @@ fn let_pass(outcome: &Outcome) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::collections::BTreeMap;
 
     use super::super::sample;
     use super::*;
@@ -441,6 +504,71 @@ mod tests {
         assert_eq!(
             last(&outcome(vec![("a.yaml", dirty)], &[])),
             "not proven: of 1 experiment 1 left something behind"
+        );
+    }
+
+    /// Five runs of one experiment, slower than those of the baseline.
+    fn slower() -> Outcome {
+        use crate::campaign::accept::Accepted;
+        use crate::campaign::compare::compare;
+        use crate::campaign::compare::tests::recovered;
+        let before = Campaign::of(recovered("x", 1, &[1_000.0, 1_250.0, 1_500.0, 1_250.0, 1_000.0]));
+        let now = Campaign::of(recovered("x", 11, &[4_000.0; 5]));
+        let comparison = compare(&before, &now, &Accepted::default()).unwrap();
+        Outcome::of(&now, |run| Counted::plainly(run.verdict.exit_code)).compared(comparison)
+    }
+
+    #[test]
+    fn what_regressed_stands_in_the_decision_and_in_the_summary() {
+        let outcome = slower();
+        let last = table(&outcome, &Style::default()).lines().last().unwrap().to_owned();
+        assert_eq!(last, "no-go: all 5 runs passed, but recovery-time of x regressed");
+        let page = summary(&outcome, |_| None, SUMMARY_BYTES_MAX);
+        assert!(
+            page.starts_with("# ❌ no-go: all 5 runs passed, but recovery-time of x regressed\n"),
+            "{page}"
+        );
+        let figures = "- recovery-time of x regressed: median 1.2 s before, 4 s now (+220 %)";
+        assert!(page.contains(figures), "{page}");
+        assert!(
+            page.contains("Compared with the baseline") && page.contains("This closes the gate."),
+            "{page}"
+        );
+        assert!(!page.contains("Exit code"), "{page}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_cause() {
+        let why = "of 2 shards one is missing: 2";
+        let lost = BTreeMap::from([(PathBuf::from("b.yaml"), why.to_owned())]);
+        let problems = || vec![format!("the shards make up no whole: {why}")];
+        let outcome = outcome(vec![("a.yaml", sample::passed())], &["b.yaml"]).with_problems(problems(), &lost);
+        let told = table(&outcome, &Style::default());
+        assert!(
+            told.contains(&format!(
+                "b           no result  -     -       -           -         {why}"
+            )),
+            "{told}"
+        );
+        assert_eq!(
+            told.lines().last().unwrap(),
+            format!("not proven: of 2 experiments 1 has no result; the shards make up no whole: {why}")
+        );
+        let page = summary(&outcome, |_| None, SUMMARY_BYTES_MAX);
+        assert!(
+            page.contains(&format!("| ❔ | b | no result | \\- | \\- | \\- | {why} |")),
+            "{page}"
+        );
+        assert!(
+            page.contains(&format!("- the shards make up no whole: {why}")),
+            "{page}"
+        );
+        let twice = super::tests::outcome(vec![("a.yaml", sample::passed())], &[]);
+        let twice = twice.with_problems(problems(), &BTreeMap::new());
+        let told = table(&twice, &Style::default());
+        assert!(
+            told.contains("not proven: the one experiment passed, but the shards"),
+            "{told}"
         );
     }
 

@@ -29,6 +29,14 @@ pub(super) fn decision(decision: Decision) -> &'static str {
 
 /// Said of what a gate's time did not suffice for.
 pub(super) const NOT_REACHED: &str = "not reached";
+/// What an experiment without a run is: not reached, or its result is lost.
+pub(super) fn without_run(lost: Option<&str>) -> &'static str {
+    match lost {
+        Some(_) => "no result",
+        None => NOT_REACHED,
+    }
+}
+
 /// Said of an assertion in doubt where doubts are let pass.
 pub(super) const DOUBT_LET_PASS: &str = "a doubt, let pass";
 

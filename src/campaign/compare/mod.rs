@@ -100,12 +100,18 @@ impl ExperimentComparison {
         self.metrics.iter().filter(move |metric| metric.change == change)
     }
 
+    /// Its metrics that regressed, and nobody accepts that.
+    pub fn regressed(&self) -> impl Iterator<Item = &MetricComparison> {
+        self.changed(Change::Regressed)
+            .filter(|metric| metric.accepted.is_none())
+    }
+
     /// The exit code that it asks for.
     pub fn exit_code(&self) -> u8 {
         const PASSED: u8 = 0;
         const FAILED: u8 = 1;
         const INCONCLUSIVE: u8 = 3;
-        let regressed = self.changed(Change::Regressed).any(|metric| metric.accepted.is_none());
+        let regressed = self.regressed().next().is_some();
         let suspect = self
             .metrics
             .iter()

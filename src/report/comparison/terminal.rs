@@ -9,6 +9,15 @@ use crate::report::terminal::Style;
 
 /// Renders the comparison.
 pub fn render(comparison: &Comparison, style: &Style) -> String {
+    format!("{}exit code {}\n", told(comparison, style), comparison.exit_code)
+}
+
+/// Renders the comparison as part of a gate, whose exit code is its own.
+pub fn of_gate(comparison: &Comparison, style: &Style) -> String {
+    format!("{}{}\n", told(comparison, style), words::to_gate(comparison))
+}
+
+fn told(comparison: &Comparison, style: &Style) -> String {
     let mut text = table(&rows::EXPERIMENTS, rows::experiments(comparison), style);
     let metrics = rows::metrics(comparison);
     if !metrics.is_empty() {
@@ -24,11 +33,10 @@ pub fn render(comparison: &Comparison, style: &Style) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{}\n{}\n\n{}\nexit code {}",
+        "\n{}\n{}\n\n{}",
         words::metrics_counted(comparison),
         words::how_compared(comparison).join("\n"),
-        words::answer(comparison),
-        comparison.exit_code
+        words::answer(comparison)
     );
     text
 }

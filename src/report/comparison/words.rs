@@ -116,6 +116,37 @@ pub(super) fn standing(experiment: &ExperimentComparison) -> String {
     }
 }
 
+/// What became worse than the baseline's, short: `recovery-time of answers-lost regressed`.
+pub(in crate::report) fn regression(experiment: &ExperimentComparison, metric: Option<&MetricComparison>) -> String {
+    let name = clean(&experiment.experiment);
+    match metric {
+        Some(metric) => format!("{} of {name} regressed", clean(&metric.metric)),
+        None => format!("{name} looks worse than was accepted until a day that has passed"),
+    }
+}
+
+/// The same with its figures: `recovery-time of answers-lost regressed: median 1.5 s before, 4 s now (+167 %)`.
+pub(in crate::report) fn regression_figures(
+    experiment: &ExperimentComparison,
+    metric: Option<&MetricComparison>,
+) -> String {
+    let said = regression(experiment, metric);
+    let Some(metric) = metric else { return said };
+    let median = |of: &Spread| {
+        of.median
+            .map_or_else(|| "not over".to_owned(), |number| value(number, metric.unit))
+    };
+    match metric.is_violation {
+        true => format!("{said}: it must be zero, and is {}", median(&metric.now)),
+        false => format!(
+            "{said}: median {} before, {} now ({})",
+            median(&metric.baseline),
+            median(&metric.now),
+            moved(metric)
+        ),
+    }
+}
+
 /// By which assertions it fails.
 fn by(experiment: &ExperimentComparison) -> String {
     const NAMES_MAX: usize = 4;
@@ -288,6 +319,15 @@ pub(super) fn answer(comparison: &Comparison) -> String {
             "Of {of} compared with the baseline: {}.",
             [said, known].concat().join(", ")
         ),
+    }
+}
+
+/// What follows from a comparison for the gate that it is part of.
+pub(super) fn to_gate(comparison: &Comparison) -> &'static str {
+    match comparison.exit_code {
+        0 => "This does not close the gate.",
+        1 => "This closes the gate.",
+        _ => "This does not close the gate: what cannot be told of so few runs closes none.",
     }
 }
 
