@@ -214,6 +214,17 @@ impl Accepted {
         })
     }
 
+    /// Only what is about the experiments of these runs: on one of several machines nobody knows what became of the others.
+    pub fn about(mut self, runs: &[RunRecord]) -> Self {
+        let is_about = |entry: &Entry, run: &RunRecord| {
+            let system = entry.system.as_deref();
+            entry.experiment == run.verdict.experiment && system.is_none_or(|system| system == run.system)
+        };
+        self.entries
+            .retain(|(entry, _)| runs.iter().any(|run| is_about(entry, run)));
+        self
+    }
+
     /// What a run comes to if accepted failures are left out of account.
     pub fn weigh(&self, run: &RunRecord) -> Weighed {
         let verdict = &run.verdict;

@@ -17,6 +17,8 @@ const NOT_REACHED: u8 = 3;
 pub struct Outcome {
     /// The runs, and what was not reached, in the order of the campaign's `planned`.
     pub rows: Vec<Row>,
+    /// Which shard it is, and of how many; absent if it is a whole.
+    pub shard: Option<(u32, u32)>,
     /// The runs compared with a baseline; absent if there is none.
     pub comparison: Option<Comparison>,
     /// Why the runs are no whole, or are not compared, each in one line that goes on in a sentence.
@@ -128,6 +130,7 @@ impl Outcome {
         let exit_code = worst(rows.iter().map(|row| row.counted.exit_code));
         Self {
             rows,
+            shard: campaign.shard.as_ref().map(|shard| (shard.number, shard.of)),
             comparison: None,
             problems: Vec::new(),
             exit_code,
@@ -152,6 +155,11 @@ impl Outcome {
             row.lost = lost.get(&row.file).cloned();
         }
         self
+    }
+
+    /// Whether it is a shard with nothing to do: there are more shards than experiments.
+    pub fn is_idle(&self) -> bool {
+        self.shard.is_some() && self.rows.is_empty()
     }
 
     /// The answer. What is no whole proves nothing, even if all of it passed.

@@ -59,9 +59,11 @@ async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) 
     let mut campaign = campaign;
     campaign.runs = made.runs;
     campaign.runs.sort_by_key(|run| run.started_unix_ms);
-    let code = reports::conclude(&args.reports, &weights, &args.out, &campaign, &Gaps::default());
-    let codes = [code, made.code].into_iter().chain(runner.interrupted());
-    worst(codes)
+    let gaps = Gaps {
+        worst_besides: worst([made.code].into_iter().chain(runner.interrupted())),
+        ..Gaps::default()
+    };
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
 }
 
 /// What is to be run here.

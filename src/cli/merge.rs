@@ -55,8 +55,9 @@ pub fn merge(args: &MergeArgs) -> u8 {
         problems: of_the_whole(&problems, &unreadable),
         lost: with_unreadable(lost, &unreadable),
         exit_code: broken,
+        ..Gaps::default()
     };
-    reports::conclude(&args.reports, &weights, &args.out, &campaign, &gaps)
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
 }
 
 /// What keeps the shards from being a whole, for the reports: a line each.

@@ -22,7 +22,7 @@ use crate::verdict::{Assertion, Status, worst};
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// What the runs are held against.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Weights {
     accepted: Accepted,
     /// Runs of an earlier release, and where they were read.
@@ -63,18 +63,18 @@ impl Weights {
     }
 
     /// Weighs all runs, and compares them with the baseline. That there are too few runs to tell closes no gate: a gate runs
-    /// each experiment once, and what has failed has failed without any comparison.
-    fn outcome(&self, doubt: Doubt, campaign: &Campaign, gaps: &Gaps) -> Result<Outcome, (Outcome, NotComparable)> {
+    /// each experiment once, and what has failed has failed without any comparison. Why it cannot be compared is told apart.
+    fn outcome(&self, doubt: Doubt, campaign: &Campaign, gaps: &Gaps) -> (Outcome, Option<NotComparable>) {
         let outcome = Outcome::of(campaign, |run| self.weigh(doubt, run));
         let outcome = outcome.with_problems(gaps.problems.clone(), &gaps.lost);
         // Without a run there is nothing to compare.
         let baseline = self.baseline.as_ref().filter(|_| !campaign.runs.is_empty());
         match baseline.map(|(_, baseline)| compare(baseline, campaign, &self.accepted)) {
-            None => Ok(outcome),
-            Some(Ok(comparison)) => Ok(outcome.compared(comparison)),
+            None => (outcome, None),
+            Some(Ok(comparison)) => (outcome.compared(comparison), None),
             Some(Err(error)) => {
                 let problem = format!("not compared with the baseline: {}", error.found);
-                Err((outcome.with_problems(vec![problem], &gaps.lost), error))
+                (outcome.with_problems(vec![problem], &gaps.lost), Some(error))
             }
         }
     }
@@ -104,6 +104,8 @@ pub struct Gaps {
     pub lost: BTreeMap<PathBuf, String>,
     /// The exit code that this asks for, whatever the runs came to.
     pub exit_code: Option<u8>,
+    /// The worst exit code of what became no run.
+    pub worst_besides: u8,
 }
 
 /// Whether GitHub Actions reads what is written.
@@ -112,20 +114,29 @@ pub fn is_github(args: &ReportArgs) -> bool {
 }
 
 /// Prints the table, writes everything, and gives the exit code: the worst of the runs, and of what could not be written.
-pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, gaps: &Gaps) -> u8 {
-    let mut mistaken = None;
-    let outcome = weights
-        .outcome(args.doubt, campaign, gaps)
-        .unwrap_or_else(|(outcome, error)| {
-            eprintln!("error: {error}");
-            mistaken = Some(exit::INVALID);
-            outcome
-        });
+pub fn conclude(args: &ReportArgs, mut weights: Weights, out: &Path, campaign: &Campaign, gaps: &Gaps) -> u8 {
+    if campaign.shard.is_some() {
+        weights.accepted = weights.accepted.about(&campaign.runs);
+    }
+    let (outcome, not_comparable) = weights.outcome(args.doubt, campaign, gaps);
+    if let Some(error) = &not_comparable {
+        eprintln!("error: {error}");
+    }
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
     weights.tell_comparison(campaign, &outcome);
-    let written = match write(args, weights, out, campaign, &outcome, gaps) {
+    // What has failed has failed, whatever it could not be compared with.
+    let compared = |code: u8| match not_comparable {
+        Some(_) if code != exit::FAILED => exit::INVALID,
+        _ => code,
+    };
+    let code = worst([outcome.exit_code, gaps.worst_besides]);
+    let code = |written| gaps.exit_code.unwrap_or(compared(worst([code, written])));
+    let written = match write(args, &weights, out, campaign, &outcome, gaps, code(exit::PASSED)) {
         Ok(()) => {
-            let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
+            let files = [FILE, page::FILE, junit::FILE, summary::FILE].into_iter();
+            // A page that says nothing would say that nothing is proven.
+            let files = files.filter(|&name| name != page::FILE || !outcome.is_idle());
+            let files: Vec<String> = files.map(|name| out.join(name).display().to_string()).collect();
             println!("written: {}", files.join(", "));
             exit::PASSED
         }
@@ -137,10 +148,7 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
     if is_github(args) {
         tell_github(&outcome);
     }
-    let code = worst([outcome.exit_code, written]);
-    // What has failed has failed, whatever it could not be compared with.
-    let compared = mistaken.filter(|_| code == exit::PASSED);
-    gaps.exit_code.or(compared).unwrap_or(code)
+    code(written)
 }
 
 /// Each file is tried, whatever became of the others; the first error is returned.
@@ -151,6 +159,7 @@ fn write(
     campaign: &Campaign,
     outcome: &Outcome,
     gaps: &Gaps,
+    exit_code: u8,
 ) -> io::Result<()> {
     fs::create_dir_all(out).map_err(|error| at(out, error))?;
     let junit = joined_junit(outcome);
@@ -166,10 +175,19 @@ fn write(
         besides: besides(outcome, gaps),
         ..page::Options::now()
     };
-    let page = page::write(&file, campaign, &[], &options);
-    // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
-    written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
-    let metrics = args.openmetrics.as_ref().map(|_| openmetrics::render(campaign));
+    if !outcome.is_idle() {
+        let page = page::write(&file, campaign, &[], &options);
+        // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
+        written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
+    }
+    let figures = openmetrics::Gate {
+        exit_code,
+        not_reached: outcome.count(|row| row.run.is_none()),
+    };
+    let metrics = args
+        .openmetrics
+        .as_ref()
+        .map(|_| openmetrics::render(campaign, Some(&figures)));
     let copies = [
         (&args.junit, Some(junit)),
         (&args.markdown, Some(summary)),
@@ -389,19 +407,66 @@ mod tests {
         Campaign::of(vec![other]).write(dir.path()).unwrap();
         let weights = Weights::load(&baseline(dir.path().join(FILE))).unwrap();
         let campaign = Campaign::of(vec![run]);
-        let (outcome, error) = weights.outcome(Doubt::Block, &campaign, &Gaps::default()).unwrap_err();
-        assert!(error.found.contains("another system"), "{error}");
+        let (outcome, error) = weights.outcome(Doubt::Block, &campaign, &Gaps::default());
+        assert!(error.is_some_and(|error| error.found.contains("another system")));
         assert!(
             outcome.problems[0].starts_with("not compared with the baseline: "),
             "{outcome:?}"
         );
         let conclude = |campaign: &Campaign| {
             let out = dir.path().join("out");
-            conclude(&args(Doubt::Block), &weights, &out, campaign, &Gaps::default())
+            conclude(&args(Doubt::Block), weights.clone(), &out, campaign, &Gaps::default())
         };
         assert_eq!(conclude(&campaign), exit::INVALID);
         let failed = Campaign::of(vec![sample::record(&sample::failed(), 30_000)]);
         assert_eq!(conclude(&failed), exit::FAILED, "what has failed has failed");
+    }
+
+    #[test]
+    fn a_shard_with_nothing_to_do_says_that_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let idle = Campaign {
+            shard: Some(crate::campaign::Shard {
+                number: 2,
+                of: 2,
+                whole: String::new(),
+                all: vec!["one.yaml".into()],
+            }),
+            ..Campaign::of(Vec::new())
+        };
+        let code = conclude(
+            &args(Doubt::Block),
+            Weights::default(),
+            dir.path(),
+            &idle,
+            &Gaps::default(),
+        );
+        assert_eq!(code, exit::PASSED);
+        let summary = fs::read_to_string(dir.path().join(summary::FILE)).unwrap();
+        assert_eq!(summary, "# nothing to run on this shard (2 of 2)\n\n");
+        assert_eq!(Campaign::read(dir.path()).unwrap(), idle, "it can be joined");
+        assert!(
+            !dir.path().join(page::FILE).exists(),
+            "a page without a run would say that nothing is proven"
+        );
+    }
+
+    #[test]
+    fn a_shard_knows_nothing_of_acceptances_for_experiments_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accepted.yaml");
+        let entry =
+            |name: &str| format!("- {{experiment: {name}, assertion: x, reason: y, owner: z, until: 2999-01-31}}\n");
+        fs::write(&path, entry("answers-lost") + &entry("elsewhere")).unwrap();
+        let weights = Weights::load(&ReportArgs {
+            accept: Some(path),
+            ..args(Doubt::Block)
+        })
+        .unwrap();
+        let runs = [sample::record(&sample::passed(), 1)];
+        assert_eq!(weights.accepted.unmatched(&runs).len(), 2);
+        let left = weights.accepted.about(&runs).unmatched(&runs);
+        assert!(left.len() == 1 && left[0].contains("answers-lost"), "{left:?}");
     }
 
     #[test]
@@ -419,7 +484,16 @@ mod tests {
             ..args(Doubt::Block)
         };
         let outcome = Outcome::of(&campaign, |run| Weights::default().weigh(args.doubt, run));
-        write(&args, &Weights::default(), &out, &campaign, &outcome, &Gaps::default()).unwrap();
+        write(
+            &args,
+            &Weights::default(),
+            &out,
+            &campaign,
+            &outcome,
+            &Gaps::default(),
+            1,
+        )
+        .unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
         assert_eq!(Campaign::read(&out).unwrap().planned, campaign.planned);
         let junit = read(out.join(junit::FILE));
@@ -429,7 +503,12 @@ mod tests {
             "{junit}"
         );
         assert_eq!(read(out.join(summary::FILE)), read(dir.path().join("all.md")));
-        assert!(read(dir.path().join("all.prom")).ends_with("# EOF\n"));
+        let metrics = read(dir.path().join("all.prom"));
+        assert!(
+            metrics.ends_with("# EOF\n") && metrics.contains("\nnightmail_gate_exit_code 1\n"),
+            "{metrics}"
+        );
+        assert!(metrics.contains("\nnightmail_gate_not_reached 1\n"), "{metrics}");
 
         let step = dir.path().join("step.md");
         fs::write(&step, "x".repeat(gate::SUMMARY_BYTES_MAX - 40_000)).unwrap();

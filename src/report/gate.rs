@@ -98,7 +98,7 @@ fn outcome_of(row: &Row, run: &RunRecord) -> String {
 fn reason(row: &Row, run: &RunRecord) -> String {
     let by = by(&run.verdict);
     let (accepted, expired) = (&row.counted.accepted, &row.counted.expired);
-    let notes: Vec<String> = [("accepted", accepted), ("accepted no longer", expired)]
+    let notes: Vec<String> = [("accepted", accepted), ("was accepted", expired)]
         .into_iter()
         .filter(|(_, weaknesses)| !weaknesses.is_empty())
         .map(|(what, weaknesses)| {
@@ -127,11 +127,11 @@ fn reason(row: &Row, run: &RunRecord) -> String {
 /// `bytes_max` allows. What has no room is counted.
 pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>, bytes_max: usize) -> String {
     let bytes_max = bytes_max.min(SUMMARY_BYTES_MAX).saturating_sub(SPARE_BYTES);
-    let mut page = format!(
-        "# {} {}\n\n",
-        decision_glyph(outcome.decision()),
-        escape(&sentence(outcome))
-    );
+    let said = escape(&sentence(outcome));
+    let mut page = match outcome.is_idle() {
+        true => format!("# {said}\n\n"),
+        false => format!("# {} {said}\n\n", decision_glyph(outcome.decision())),
+    };
     list_of(&mut page, "Worse than the baseline", &regressions(outcome));
     list_of(&mut page, "What is wrong", &outcome.problems);
     markdown_table(&mut page, outcome, bytes_max.min(TABLE_BYTES_MAX));
@@ -267,6 +267,9 @@ fn bare(run: &RunRecord) -> String {
 
 /// What a gate came to, in a sentence.
 fn sentence(outcome: &Outcome) -> String {
+    if let Some((number, of)) = outcome.shard.filter(|_| outcome.is_idle()) {
+        return format!("nothing to run on this shard ({number} of {of})");
+    }
     let total = outcome.rows.len();
     let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
     let unreached = outcome.count(|row| row.run.is_none() && row.lost.is_none());
@@ -499,6 +502,16 @@ mod tests {
             "not proven: of 3 experiments 2 were not reached"
         );
         assert_eq!(last(&outcome(Vec::new(), &[])), "go: there was nothing to run");
+        let mut idle = outcome(Vec::new(), &[]);
+        idle.shard = Some((2, 3));
+        assert_eq!(
+            table(&idle, &Style::default()),
+            "nothing to run on this shard (2 of 3)\n"
+        );
+        assert_eq!(
+            summary(&idle, |_| None, SUMMARY_BYTES_MAX),
+            "# nothing to run on this shard (2 of 3)\n\n"
+        );
         let mut dirty = sample::passed();
         (dirty.leftovers, dirty.exit_code) = (vec!["a network".to_owned()], 5);
         assert_eq!(
@@ -542,8 +555,8 @@ mod tests {
         let why = "of 2 shards one is missing: 2";
         let lost = BTreeMap::from([(PathBuf::from("b.yaml"), why.to_owned())]);
         let problems = || vec![format!("the shards make up no whole: {why}")];
-        let outcome = outcome(vec![("a.yaml", sample::passed())], &["b.yaml"]).with_problems(problems(), &lost);
-        let told = table(&outcome, &Style::default());
+        let half = outcome(vec![("a.yaml", sample::passed())], &["b.yaml"]).with_problems(problems(), &lost);
+        let told = table(&half, &Style::default());
         assert!(
             told.contains(&format!(
                 "b           no result  -     -       -           -         {why}"
@@ -554,7 +567,7 @@ mod tests {
             told.lines().last().unwrap(),
             format!("not proven: of 2 experiments 1 has no result; the shards make up no whole: {why}")
         );
-        let page = summary(&outcome, |_| None, SUMMARY_BYTES_MAX);
+        let page = summary(&half, |_| None, SUMMARY_BYTES_MAX);
         assert!(
             page.contains(&format!("| ❔ | b | no result | \\- | \\- | \\- | {why} |")),
             "{page}"
@@ -563,7 +576,7 @@ mod tests {
             page.contains(&format!("- the shards make up no whole: {why}")),
             "{page}"
         );
-        let twice = super::tests::outcome(vec![("a.yaml", sample::passed())], &[]);
+        let twice = outcome(vec![("a.yaml", sample::passed())], &[]);
         let twice = twice.with_problems(problems(), &BTreeMap::new());
         let told = table(&twice, &Style::default());
         assert!(
