@@ -20,7 +20,7 @@ use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 /// Stands for every assertion of an experiment but its invariants.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 
 /// An accepted weakness, as its file says it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -212,6 +212,17 @@ impl Accepted {
             entries: entries.into_iter().enumerate().map(weakness).collect(),
             today,
         })
+    }
+
+    /// Only what is about the experiments of these runs: on one of several machines nobody knows what became of the others.
+    pub fn about(mut self, runs: &[RunRecord]) -> Self {
+        let is_about = |entry: &Entry, run: &RunRecord| {
+            let system = entry.system.as_deref();
+            entry.experiment == run.verdict.experiment && system.is_none_or(|system| system == run.system)
+        };
+        self.entries
+            .retain(|(entry, _)| runs.iter().any(|run| is_about(entry, run)));
+        self
     }
 
     /// What a run comes to if accepted failures are left out of account.

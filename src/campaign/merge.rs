@@ -21,6 +21,8 @@ pub struct Merged {
     pub campaign: Campaign,
     /// Empty if the shards make up their whole.
     pub problems: Vec<Problem>,
+    /// Experiments of the whole that are in no shard that was given, each with why: nobody knows whether they were run.
+    pub lost: BTreeMap<PathBuf, String>,
 }
 
 /// Why shards do not make up a whole.
@@ -103,6 +105,11 @@ impl Problem {
     pub fn is_a_gap(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::SplitOtherwise { .. })
     }
+
+    /// What is wrong, without the hint.
+    pub fn in_short(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().to_owned()
+    }
 }
 
 /// Joins. What does not belong is left out and told; the rest is joined all the same. `expected` is the number of shards, if
@@ -115,6 +122,7 @@ pub fn merge(parts: Vec<Part>, expected: Option<u32>) -> Merged {
         return Merged {
             campaign: Campaign::of(Vec::new()),
             problems,
+            lost: BTreeMap::new(),
         };
     };
     if let Some(expected) = expected.filter(|expected| *expected != whole.of) {
@@ -122,21 +130,31 @@ pub fn merge(parts: Vec<Part>, expected: Option<u32>) -> Merged {
     }
     let missing: Vec<u32> = (1..=whole.of).filter(|number| !shards.contains_key(number)).collect();
     let is_whole = missing.is_empty();
+    let mut why_lost = "no shard has it".to_owned();
     if !is_whole {
-        problems.push(Problem::Missing {
+        let missing = Problem::Missing {
             numbers: missing,
             of: whole.of,
-        });
+        };
+        why_lost = missing.in_short();
+        problems.push(missing);
     }
     let parts = shards.into_values();
     let (planned, runs): (Vec<_>, Vec<_>) = parts.map(|part| (part.campaign.planned, part.campaign.runs)).unzip();
-    problems.extend(split_otherwise(&whole, &planned.concat(), is_whole));
+    let planned = planned.concat();
+    problems.extend(split_otherwise(&whole, &planned, is_whole));
+    let lost = whole.all.iter().filter(|file| !planned.contains(file));
+    let lost = lost.map(|file| (file.clone(), why_lost.clone())).collect();
     let mut campaign = Campaign::of(runs.concat());
     let mut met = BTreeSet::new();
     campaign.runs.retain(|run| met.insert(run.verdict.run_id.clone()));
     campaign.runs.sort_by_key(|run| run.started_unix_ms);
     campaign.planned = whole.all;
-    Merged { campaign, problems }
+    Merged {
+        campaign,
+        problems,
+        lost,
+    }
 }
 
 /// The shards that belong together, by number, and what they are parts of, with the path that says so.
@@ -256,7 +274,7 @@ mod tests {
             let mut parts = parts(&wanted, of);
             parts.reverse();
             let merged = merge(parts, Some(of));
-            prop_assert!(merged.problems.is_empty(), "{:?}", merged.problems);
+            prop_assert!(merged.problems.is_empty() && merged.lost.is_empty(), "{:?}", merged.problems);
             let files: Vec<PathBuf> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
             prop_assert_eq!(&merged.campaign.planned, &files);
             prop_assert_eq!(merged.campaign.shard, None);
@@ -271,6 +289,9 @@ mod tests {
             let lost = lost % of as usize;
             let lost_runs = parts.remove(lost).campaign.runs.len();
             let merged = merge(parts, None);
+            let why = format!("of {of} shards one is missing: {}", lost + 1);
+            prop_assert_eq!(merged.lost.len(), lost_runs);
+            prop_assert!(merged.lost.values().all(|told| *told == why), "{:?}", merged.lost);
             prop_assert_eq!(merged.problems, [Problem::Missing { numbers: vec![lost as u32 + 1], of }]);
             prop_assert_eq!(merged.campaign.runs.len(), count - lost_runs, "the rest is there");
             prop_assert_eq!(merged.campaign.planned.len(), count);
@@ -356,5 +377,11 @@ mod tests {
         let said = problem.to_string();
         assert!(said.contains(&format!("{} is in 2", moved.display())), "{said}");
         assert!(said.contains("is in none"), "{said}");
+        assert!(!merged.lost.is_empty());
+        assert!(
+            merged.lost.values().all(|told| told == "no shard has it"),
+            "{:?}",
+            merged.lost
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `campaign.json`: where it is kept, and what its paths mean.
 //!
-//! The folder of a run that lies below the file is written relative to it, so that both can be moved together.
+//! The folder of a run that lies below the file's folder, or beside it, is written relative to it, so that both can be moved
+//! together.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,14 +32,20 @@ impl Campaign {
     }
 }
 
-/// A folder as seen from `below`, or the whole path of one that lies elsewhere.
+/// A folder as seen from `below`, or the whole path of one that lies neither below it nor beside it.
 fn relative(folder: &Path, below: &Path) -> io::Result<PathBuf> {
     // One that is not here (it stayed on another machine) keeps the path that it has.
     let whole = match folder.canonicalize() {
         Ok(whole) => whole,
         Err(_) => std::path::absolute(folder)?,
     };
-    Ok(whole.strip_prefix(below).map(Path::to_owned).unwrap_or(whole))
+    if let Ok(inside) = whole.strip_prefix(below) {
+        return Ok(inside.to_owned());
+    }
+    // Of the root everything is below, and nothing moves with it.
+    let around = below.parent().filter(|around| around.parent().is_some());
+    let beside = around.and_then(|around| whole.strip_prefix(around).ok());
+    Ok(beside.map_or_else(|| whole.clone(), |beside| Path::new("..").join(beside)))
 }
 
 #[cfg(test)]
@@ -48,9 +55,14 @@ mod tests {
 
     #[test]
     fn folders_move_with_their_campaign_and_others_stay_where_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let (out, elsewhere) = (dir.path().join("out"), dir.path().join("elsewhere"));
-        for folder in [&out.join("run-1"), &elsewhere.join("run-2")] {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let whole = dir.path().join("whole");
+        let (out, shard, elsewhere) = (
+            whole.join("out"),
+            whole.join("shard"),
+            other.path().canonicalize().unwrap(),
+        );
+        for folder in [&out.join("run-1"), &shard.join("run-2"), &elsewhere.join("run-3")] {
             std::fs::create_dir_all(folder).unwrap();
         }
         let record = |folder: PathBuf| {
@@ -58,18 +70,27 @@ mod tests {
             record.folder = folder;
             record
         };
-        let gone = PathBuf::from("/nowhere/run-3");
-        let runs = [out.join("run-1"), elsewhere.join("run-2"), gone.clone()].map(record);
+        let gone = PathBuf::from("/nowhere/run-4");
+        let folders = [
+            out.join("run-1"),
+            shard.join("run-2"),
+            elsewhere.join("run-3"),
+            gone.clone(),
+        ];
+        let runs = folders.map(record);
         let campaign = Campaign::of(runs.to_vec());
         campaign.write(&out).unwrap();
         let text = std::fs::read_to_string(out.join(FILE)).unwrap();
         assert!(text.contains(r#""folder": "run-1""#), "{text}");
+        assert!(text.contains(r#""folder": "../shard/run-2""#), "{text}");
         let moved = dir.path().join("moved");
-        std::fs::rename(&out, &moved).unwrap();
-        let read = Campaign::read(&moved).unwrap();
+        std::fs::rename(&whole, &moved).unwrap();
+        let read = Campaign::read(&moved.join("out")).unwrap();
         let folders: Vec<&Path> = read.runs.iter().map(|run| run.folder.as_path()).collect();
         let elsewhere = elsewhere.canonicalize().unwrap();
-        assert_eq!(folders, [&moved.join("run-1"), &elsewhere.join("run-2"), &gone]);
+        let (below, beside) = (moved.join("out/run-1"), moved.join("out/../shard/run-2"));
+        assert!(beside.is_dir());
+        assert_eq!(folders, [&below, &beside, &elsewhere.join("run-3"), &gone]);
         assert_eq!(read.runs[0].verdict, campaign.runs[0].verdict);
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::args::{GateArgs, ShardChoice};
 use super::engine::{self, Choice, Chosen};
-use super::reports::Weights;
+use super::reports::{Gaps, Weights};
 use super::runner::{Runner, Shown, block_on, load_plans};
 use super::{exit, reports};
 use crate::campaign::shard::{self, Durations, Wanted};
@@ -59,9 +59,11 @@ async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) 
     let mut campaign = campaign;
     campaign.runs = made.runs;
     campaign.runs.sort_by_key(|run| run.started_unix_ms);
-    let code = reports::conclude(&args.reports, &weights, &args.out, &campaign);
-    let codes = [code, made.code].into_iter().chain(runner.interrupted());
-    worst(codes)
+    let gaps = Gaps {
+        worst_besides: worst([made.code].into_iter().chain(runner.interrupted())),
+        ..Gaps::default()
+    };
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
 }
 
 /// What is to be run here.

@@ -1,11 +1,12 @@
 //! `nightmail merge`: one whole out of what the shards of a gate left.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::args::MergeArgs;
-use super::reports::Weights;
+use super::reports::{Gaps, Weights};
 use super::{exit, reports};
-use crate::campaign::merge::{Merged, Part, merge as join};
+use crate::campaign::merge::{Merged, Part, Problem, merge as join};
 use crate::campaign::{Campaign, FILE};
 
 /// Joins the shards and reports on all of them. What is missing or does not belong is an error, whatever the runs came to;
@@ -18,7 +19,7 @@ pub fn merge(args: &MergeArgs) -> u8 {
     if let Some(code) = refuse_own(args) {
         return code;
     }
-    let (mut parts, mut unreadable) = (Vec::new(), false);
+    let (mut parts, mut unreadable) = (Vec::new(), Vec::new());
     for path in &args.shards {
         match Campaign::read(path) {
             Ok(campaign) => parts.push(Part {
@@ -27,17 +28,21 @@ pub fn merge(args: &MergeArgs) -> u8 {
             }),
             Err(error) => {
                 eprintln!("error: {error}");
-                unreadable = true;
+                unreadable.push(error.reason());
             }
         }
     }
     let is_empty = parts.iter().all(|part| part.campaign.shard.is_none());
-    let Merged { campaign, problems } = join(parts, args.expect);
+    let Merged {
+        campaign,
+        problems,
+        lost,
+    } = join(parts, args.expect);
     for problem in &problems {
         eprintln!("error: {problem}");
     }
     let is_mistaken = problems.iter().any(|problem| !problem.is_a_gap());
-    let broken = match (is_mistaken, unreadable || !problems.is_empty()) {
+    let broken = match (is_mistaken, !unreadable.is_empty() || !problems.is_empty()) {
         (true, _) => Some(exit::INVALID),
         (false, true) => Some(exit::BROKEN),
         (false, false) => None,
@@ -46,8 +51,30 @@ pub fn merge(args: &MergeArgs) -> u8 {
         return broken.unwrap_or(exit::INVALID);
     }
     tell_absent(&campaign);
-    let code = reports::conclude(&args.reports, &weights, &args.out, &campaign);
-    broken.unwrap_or(code)
+    let gaps = Gaps {
+        problems: of_the_whole(&problems, &unreadable),
+        lost: with_unreadable(lost, &unreadable),
+        exit_code: broken,
+        ..Gaps::default()
+    };
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
+}
+
+/// What keeps the shards from being a whole, for the reports: a line each.
+fn of_the_whole(problems: &[Problem], unreadable: &[String]) -> Vec<String> {
+    let problems = problems.iter().map(Problem::in_short);
+    let all = unreadable.iter().cloned().chain(problems);
+    all.map(|problem| format!("the shards make up no whole: {problem}"))
+        .collect()
+}
+
+/// A shard that cannot be read does not say which one it is, and is among those that are missing.
+fn with_unreadable(mut lost: BTreeMap<PathBuf, String>, unreadable: &[String]) -> BTreeMap<PathBuf, String> {
+    if !unreadable.is_empty() {
+        let told = format!(" ({})", unreadable.join("; "));
+        lost.values_mut().for_each(|why| why.push_str(&told));
+    }
+    lost
 }
 
 /// The whole must not take the place of one of its parts.
@@ -57,7 +84,7 @@ fn refuse_own(args: &MergeArgs) -> Option<u8> {
         true => path.join(FILE),
         false => path.to_owned(),
     };
-    let is_own = |path: &&std::path::PathBuf| file_of(path).canonicalize().is_ok_and(|file| file == own);
+    let is_own = |path: &&PathBuf| file_of(path).canonicalize().is_ok_and(|file| file == own);
     let part = args.shards.iter().find(is_own)?;
     eprintln!(
         "error: {} is a shard, and `--out {}` would write the whole in its place\n  hint: give a folder of its own",

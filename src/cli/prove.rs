@@ -42,7 +42,10 @@ fn show(done: &[(Variant, Done)]) -> u8 {
     let rows: Vec<_> = done.iter().map(|(variant, one)| variant.row(&one.verdict)).collect();
     print!("{}", table::proof(&rows, &Style::of_stdout()));
     leave_proofs(done);
-    page::of_runs(&done.iter().map(|(_, one)| one.dir.as_path()).collect::<Vec<_>>(), "proof.html");
+    page::of_runs(
+        &done.iter().map(|(_, one)| one.dir.as_path()).collect::<Vec<_>>(),
+        "proof.html",
+    );
     worst(done.iter().map(|(variant, one)| variant.exit_code(&one.verdict)))
 }
 

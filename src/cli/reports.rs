@@ -10,7 +10,7 @@ use super::args::{Doubt, ReportArgs};
 use super::exit;
 use super::page::accepted;
 use crate::campaign::accept::Accepted;
-use crate::campaign::compare::compare;
+use crate::campaign::compare::{NotComparable, compare};
 use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
 use crate::experiment::Positions;
 use crate::report::junit::{self, Suite, Unreached};
@@ -22,7 +22,7 @@ use crate::verdict::{Assertion, Status, worst};
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// What the runs are held against.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Weights {
     accepted: Accepted,
     /// Runs of an earlier release, and where they were read.
@@ -49,57 +49,63 @@ impl Weights {
     /// What a run counts as: accepted weaknesses speak for it, and so does the wish that doubts be let pass.
     fn weigh(&self, doubt: Doubt, run: &RunRecord) -> Counted {
         let weighed = self.accepted.weigh(run);
-        let notes = [
-            ("accepted", &weighed.accepted),
-            ("accepted no longer", &weighed.expired),
-        ];
-        let mut because: Vec<String> = notes
-            .into_iter()
-            .filter(|(_, weaknesses)| !weaknesses.is_empty())
-            .map(|(what, weaknesses)| {
-                let told: Vec<String> = weaknesses
-                    .iter()
-                    .map(|weakness| format!("{} until {} ({})", weakness.what, weakness.until, weakness.owner))
-                    .collect();
-                format!("{what}: {}", told.join(", "))
-            })
-            .collect();
-        let mut exit_code = weighed.exit_code;
-        let is_in_doubt = exit_code == exit::INCONCLUSIVE && run.verdict.status == Status::Completed;
-        if doubt == Doubt::Warn && is_in_doubt {
-            exit_code = exit::PASSED;
-            because.push("a doubt, which is let pass".to_owned());
-        }
+        let is_in_doubt = weighed.exit_code == exit::INCONCLUSIVE && run.verdict.status == Status::Completed;
+        let is_doubt_let_pass = doubt == Doubt::Warn && is_in_doubt;
         Counted {
-            exit_code,
-            because: because.join("; "),
+            exit_code: match is_doubt_let_pass {
+                true => exit::PASSED,
+                false => weighed.exit_code,
+            },
+            accepted: weighed.accepted,
+            expired: weighed.expired,
+            is_doubt_let_pass,
         }
     }
 
-    /// Compares with the baseline, prints what changed, and gives the exit code. That there are too few runs to tell is told
-    /// and closes no gate: a gate runs each experiment once, and what has failed has failed without any comparison.
-    fn compare(&self, campaign: &Campaign) -> u8 {
-        let Some((path, baseline)) = &self.baseline else {
-            for unmatched in self.accepted.unmatched(&campaign.runs) {
-                eprintln!("warning: {unmatched}");
-            }
-            return exit::PASSED;
-        };
-        println!("\ncompared with {}:", path.display());
-        match compare(baseline, campaign, &self.accepted) {
-            Ok(comparison) => {
-                print!("{}", comparison::text(&comparison, &Style::of_stdout()));
-                match comparison.exit_code {
-                    exit::FAILED => exit::FAILED,
-                    _ => exit::PASSED,
-                }
-            }
-            Err(error) => {
-                eprintln!("error: {error}");
-                exit::INVALID
+    /// Weighs all runs, and compares them with the baseline. That there are too few runs to tell closes no gate: a gate runs
+    /// each experiment once, and what has failed has failed without any comparison. Why it cannot be compared is told apart.
+    fn outcome(&self, doubt: Doubt, campaign: &Campaign, gaps: &Gaps) -> (Outcome, Option<NotComparable>) {
+        let outcome = Outcome::of(campaign, |run| self.weigh(doubt, run));
+        let outcome = outcome.with_problems(gaps.problems.clone(), &gaps.lost);
+        // Without a run there is nothing to compare.
+        let baseline = self.baseline.as_ref().filter(|_| !campaign.runs.is_empty());
+        match baseline.map(|(_, baseline)| compare(baseline, campaign, &self.accepted)) {
+            None => (outcome, None),
+            Some(Ok(comparison)) => (outcome.compared(comparison), None),
+            Some(Err(error)) => {
+                let problem = format!("not compared with the baseline: {}", error.found);
+                (outcome.with_problems(vec![problem], &gaps.lost), Some(error))
             }
         }
     }
+
+    /// Prints what became of the runs since the baseline, or, without one, which acceptances accept nothing.
+    fn tell_comparison(&self, campaign: &Campaign, outcome: &Outcome) {
+        match (&self.baseline, &outcome.comparison) {
+            (Some((path, _)), Some(comparison)) => {
+                let told = comparison::text_of_gate(comparison, &Style::of_stdout());
+                print!("\ncompared with {}:\n{told}", path.display());
+            }
+            _ => {
+                for unmatched in self.accepted.unmatched(&campaign.runs) {
+                    eprintln!("warning: {unmatched}");
+                }
+            }
+        }
+    }
+}
+
+/// What is known of runs beyond what they left.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    /// Why they are no whole, a line each.
+    pub problems: Vec<String>,
+    /// Experiments whose results are lost, by their files, each with why.
+    pub lost: BTreeMap<PathBuf, String>,
+    /// The exit code that this asks for, whatever the runs came to.
+    pub exit_code: Option<u8>,
+    /// The worst exit code of what became no run.
+    pub worst_besides: u8,
 }
 
 /// Whether GitHub Actions reads what is written.
@@ -108,13 +114,29 @@ pub fn is_github(args: &ReportArgs) -> bool {
 }
 
 /// Prints the table, writes everything, and gives the exit code: the worst of the runs, and of what could not be written.
-pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign) -> u8 {
-    let outcome = Outcome::of(campaign, |run| weights.weigh(args.doubt, run));
+pub fn conclude(args: &ReportArgs, mut weights: Weights, out: &Path, campaign: &Campaign, gaps: &Gaps) -> u8 {
+    if campaign.shard.is_some() {
+        weights.accepted = weights.accepted.about(&campaign.runs);
+    }
+    let (outcome, not_comparable) = weights.outcome(args.doubt, campaign, gaps);
+    if let Some(error) = &not_comparable {
+        eprintln!("error: {error}");
+    }
     print!("\n{}", gate::table(&outcome, &Style::of_stdout()));
-    let compared = weights.compare(campaign);
-    let written = match write(args, weights, out, campaign, &outcome) {
+    weights.tell_comparison(campaign, &outcome);
+    // What has failed has failed, whatever it could not be compared with.
+    let compared = |code: u8| match not_comparable {
+        Some(_) if code != exit::FAILED => exit::INVALID,
+        _ => code,
+    };
+    let code = worst([outcome.exit_code, gaps.worst_besides]);
+    let code = |written| gaps.exit_code.unwrap_or(compared(worst([code, written])));
+    let written = match write(args, &weights, out, campaign, &outcome, gaps, code(exit::PASSED)) {
         Ok(()) => {
-            let files = [FILE, page::FILE, junit::FILE, summary::FILE].map(|name| out.join(name).display().to_string());
+            let files = [FILE, page::FILE, junit::FILE, summary::FILE].into_iter();
+            // A page that says nothing would say that nothing is proven.
+            let files = files.filter(|&name| name != page::FILE || !outcome.is_idle());
+            let files: Vec<String> = files.map(|name| out.join(name).display().to_string()).collect();
             println!("written: {}", files.join(", "));
             exit::PASSED
         }
@@ -126,11 +148,19 @@ pub fn conclude(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Cam
     if is_github(args) {
         tell_github(&outcome);
     }
-    worst([outcome.exit_code, compared, written])
+    code(written)
 }
 
 /// Each file is tried, whatever became of the others; the first error is returned.
-fn write(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, outcome: &Outcome) -> io::Result<()> {
+fn write(
+    args: &ReportArgs,
+    weights: &Weights,
+    out: &Path,
+    campaign: &Campaign,
+    outcome: &Outcome,
+    gaps: &Gaps,
+    exit_code: u8,
+) -> io::Result<()> {
     fs::create_dir_all(out).map_err(|error| at(out, error))?;
     let junit = joined_junit(outcome);
     let summary = gate::summary(outcome, own_summary, gate::SUMMARY_BYTES_MAX);
@@ -142,12 +172,22 @@ fn write(args: &ReportArgs, weights: &Weights, out: &Path, campaign: &Campaign, 
     let file = out.join(page::FILE);
     let options = page::Options {
         accepted: weights.accepted.clone(),
+        besides: besides(outcome, gaps),
         ..page::Options::now()
     };
-    let page = page::write(&file, campaign, &[], &options);
-    // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
-    written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
-    let metrics = args.openmetrics.as_ref().map(|_| openmetrics::render(campaign));
+    if !outcome.is_idle() {
+        let page = page::write(&file, campaign, &[], &options);
+        // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
+        written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
+    }
+    let figures = openmetrics::Gate {
+        exit_code,
+        not_reached: outcome.count(|row| row.run.is_none()),
+    };
+    let metrics = args
+        .openmetrics
+        .as_ref()
+        .map(|_| openmetrics::render(campaign, Some(&figures)));
     let copies = [
         (&args.junit, Some(junit)),
         (&args.markdown, Some(summary)),
@@ -186,17 +226,41 @@ fn joined_junit(outcome: &Outcome) -> String {
             file: &row.file,
             properties: properties(run),
             attachment: attachment(&run.folder),
+            counted: Some(&row.counted),
             ..Suite::of_run(&run.verdict, &run.folder, Duration::from_millis(run.took_ms))
         })
         .collect();
     let unreached = outcome.rows.iter().filter(|row| row.run.is_none());
-    let unreached: Vec<Unreached<'_>> = unreached
-        .map(|row| Unreached {
-            name: &row.name,
-            file: &row.file,
-        })
-        .collect();
-    junit::render(&suites, &unreached)
+    let unreached = unreached.map(|row| Unreached {
+        name: &row.name,
+        file: &row.file,
+        lost: row.lost.as_deref(),
+    });
+    let besides = junit::Besides {
+        unreached: unreached.collect(),
+        comparison: outcome.comparison.as_ref(),
+        problems: &outcome.problems,
+    };
+    junit::render(&suites, &besides)
+}
+
+/// What the page says beside its runs.
+fn besides(outcome: &Outcome, gaps: &Gaps) -> page::Besides {
+    let sentence = |line: &String| {
+        let mut chars = line.chars();
+        let first = chars.next().map(char::to_uppercase).into_iter().flatten();
+        format!("{}.", first.chain(chars).collect::<String>())
+    };
+    let doubts = outcome.count(|row| row.counted.is_doubt_let_pass);
+    page::Besides {
+        against: gate::regressions(outcome).iter().map(sentence).collect(),
+        doubts: outcome.problems.iter().map(sentence).collect(),
+        notes: match doubts {
+            0 => Vec::new(),
+            _ => vec!["The gate was told to let runs pass that are inconclusive; this page does not.".to_owned()],
+        },
+        lost: gaps.lost.clone(),
+    }
 }
 
 fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
@@ -316,13 +380,14 @@ mod tests {
         };
         let counted = |until: &str| weights(until).weigh(Doubt::Block, &sample::record(&verdict, 1));
         let (later, past) = (counted("2999-01-31"), counted("2020-01-31"));
-        assert_eq!(later.exit_code, 0, "{later:?}");
+        assert_eq!((later.exit_code, later.expired.len()), (0, 0), "{later:?}");
+        assert_eq!(later.accepted.len(), failed.len(), "{later:?}");
         assert!(
-            later.because.starts_with("accepted: ") && later.because.contains("Ada"),
+            later.accepted.iter().all(|weakness| weakness.owner == "Ada"),
             "{later:?}"
         );
-        assert_eq!(past.exit_code, 1);
-        assert!(past.because.starts_with("accepted no longer: "), "{past:?}");
+        assert_eq!((past.exit_code, past.accepted.len()), (1, 0), "{past:?}");
+        assert_eq!(past.expired.len(), failed.len(), "{past:?}");
     }
 
     #[test]
@@ -341,7 +406,67 @@ mod tests {
         };
         Campaign::of(vec![other]).write(dir.path()).unwrap();
         let weights = Weights::load(&baseline(dir.path().join(FILE))).unwrap();
-        assert_eq!(weights.compare(&Campaign::of(vec![run])), exit::INVALID);
+        let campaign = Campaign::of(vec![run]);
+        let (outcome, error) = weights.outcome(Doubt::Block, &campaign, &Gaps::default());
+        assert!(error.is_some_and(|error| error.found.contains("another system")));
+        assert!(
+            outcome.problems[0].starts_with("not compared with the baseline: "),
+            "{outcome:?}"
+        );
+        let conclude = |campaign: &Campaign| {
+            let out = dir.path().join("out");
+            conclude(&args(Doubt::Block), weights.clone(), &out, campaign, &Gaps::default())
+        };
+        assert_eq!(conclude(&campaign), exit::INVALID);
+        let failed = Campaign::of(vec![sample::record(&sample::failed(), 30_000)]);
+        assert_eq!(conclude(&failed), exit::FAILED, "what has failed has failed");
+    }
+
+    #[test]
+    fn a_shard_with_nothing_to_do_says_that_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let idle = Campaign {
+            shard: Some(crate::campaign::Shard {
+                number: 2,
+                of: 2,
+                whole: String::new(),
+                all: vec!["one.yaml".into()],
+            }),
+            ..Campaign::of(Vec::new())
+        };
+        let code = conclude(
+            &args(Doubt::Block),
+            Weights::default(),
+            dir.path(),
+            &idle,
+            &Gaps::default(),
+        );
+        assert_eq!(code, exit::PASSED);
+        let summary = fs::read_to_string(dir.path().join(summary::FILE)).unwrap();
+        assert_eq!(summary, "# nothing to run on this shard (2 of 2)\n\n");
+        assert_eq!(Campaign::read(dir.path()).unwrap(), idle, "it can be joined");
+        assert!(
+            !dir.path().join(page::FILE).exists(),
+            "a page without a run would say that nothing is proven"
+        );
+    }
+
+    #[test]
+    fn a_shard_knows_nothing_of_acceptances_for_experiments_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accepted.yaml");
+        let entry =
+            |name: &str| format!("- {{experiment: {name}, assertion: x, reason: y, owner: z, until: 2999-01-31}}\n");
+        fs::write(&path, entry("answers-lost") + &entry("elsewhere")).unwrap();
+        let weights = Weights::load(&ReportArgs {
+            accept: Some(path),
+            ..args(Doubt::Block)
+        })
+        .unwrap();
+        let runs = [sample::record(&sample::passed(), 1)];
+        assert_eq!(weights.accepted.unmatched(&runs).len(), 2);
+        let left = weights.accepted.about(&runs).unmatched(&runs);
+        assert!(left.len() == 1 && left[0].contains("answers-lost"), "{left:?}");
     }
 
     #[test]
@@ -359,7 +484,16 @@ mod tests {
             ..args(Doubt::Block)
         };
         let outcome = Outcome::of(&campaign, |run| Weights::default().weigh(args.doubt, run));
-        write(&args, &Weights::default(), &out, &campaign, &outcome).unwrap();
+        write(
+            &args,
+            &Weights::default(),
+            &out,
+            &campaign,
+            &outcome,
+            &Gaps::default(),
+            1,
+        )
+        .unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
         assert_eq!(Campaign::read(&out).unwrap().planned, campaign.planned);
         let junit = read(out.join(junit::FILE));
@@ -369,7 +503,12 @@ mod tests {
             "{junit}"
         );
         assert_eq!(read(out.join(summary::FILE)), read(dir.path().join("all.md")));
-        assert!(read(dir.path().join("all.prom")).ends_with("# EOF\n"));
+        let metrics = read(dir.path().join("all.prom"));
+        assert!(
+            metrics.ends_with("# EOF\n") && metrics.contains("\nnightmail_gate_exit_code 1\n"),
+            "{metrics}"
+        );
+        assert!(metrics.contains("\nnightmail_gate_not_reached 1\n"), "{metrics}");
 
         let step = dir.path().join("step.md");
         fs::write(&step, "x".repeat(gate::SUMMARY_BYTES_MAX - 40_000)).unwrap();

@@ -1,12 +1,18 @@
 //! The table of a gate, and the same in Markdown before the summaries of the runs: what a pipeline shows first.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use super::summary::{escape, glyph};
+use super::comparison;
+use super::mark::Mark;
+use super::summary::{self as own, escape};
 use super::table::{Table, by, time};
 use super::terminal::Style;
 use super::text::{clean, duration, list, plural, shorten};
 use super::words;
+use crate::campaign::accept::Weakness;
+use crate::campaign::compare::{ExperimentComparison, MetricComparison};
 use crate::campaign::{Decision, Outcome, Row, RunRecord};
 use crate::verdict::Judgement;
 
@@ -47,21 +53,21 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
     let Some(run) = &row.run else {
         let none = || "-".to_owned();
         return vec![
-            words::glyph(Judgement::Inconclusive, style.unicode).to_owned(),
+            mark(row).glyph(style.unicode).to_owned(),
             name,
-            words::NOT_REACHED.to_owned(),
+            words::without_run(row.lost.as_deref()).to_owned(),
             none(),
             none(),
             none(),
             none(),
-            String::new(),
+            clean(row.lost.as_deref().unwrap_or_default()),
         ];
     };
     let verdict = &run.verdict;
     vec![
-        words::glyph(verdict.verdict, style.unicode).to_owned(),
+        mark(row).glyph(style.unicode).to_owned(),
         name,
-        words::outcome(verdict).to_owned(),
+        outcome_of(row, run),
         verdict.exit_code.to_string(),
         duration(run.took_ms as f64),
         time(verdict, verdict.recovery.disruption_ms),
@@ -70,13 +76,50 @@ fn cells(row: &Row, style: &Style) -> Vec<String> {
     ]
 }
 
-/// What decided, and what speaks for it all the same.
+fn mark(row: &Row) -> Mark {
+    match &row.run {
+        _ if row.is_let_pass() => Mark::Known,
+        Some(run) => Mark::from(run.verdict.verdict),
+        None => Mark::Doubt,
+    }
+}
+
+/// What a run came to, and that it counts against nothing, if so.
+fn outcome_of(row: &Row, run: &RunRecord) -> String {
+    let outcome = words::outcome(&run.verdict);
+    match (row.is_let_pass(), row.counted.is_doubt_let_pass) {
+        (false, _) => outcome.to_owned(),
+        (true, false) => format!("{outcome}, accepted"),
+        (true, true) => format!("{outcome}, let pass"),
+    }
+}
+
+/// What decided, and what is accepted of it.
 fn reason(row: &Row, run: &RunRecord) -> String {
     let by = by(&run.verdict);
-    match (row.counted.because.as_str(), by.as_str()) {
-        ("", _) => by,
-        (because, "") => clean(because),
-        (because, by) => format!("{by} ({})", clean(because)),
+    let (accepted, expired) = (&row.counted.accepted, &row.counted.expired);
+    let notes: Vec<String> = [("accepted", accepted), ("was accepted", expired)]
+        .into_iter()
+        .filter(|(_, weaknesses)| !weaknesses.is_empty())
+        .map(|(what, weaknesses)| {
+            let told: Vec<String> = weaknesses
+                .iter()
+                .map(|Weakness { what, until, owner, .. }| {
+                    let what = if clean(what) == by {
+                        String::new()
+                    } else {
+                        format!("{what} ")
+                    };
+                    clean(&format!("{what}until {until} by {owner}"))
+                })
+                .collect();
+            format!("{what} {}", told.join(", "))
+        })
+        .collect();
+    match (notes.is_empty(), by.as_str()) {
+        (true, _) => by,
+        (false, "") => notes.join("; "),
+        (false, by) => format!("{by} ({})", notes.join("; ")),
     }
 }
 
@@ -84,16 +127,28 @@ fn reason(row: &Row, run: &RunRecord) -> String {
 /// `bytes_max` allows. What has no room is counted.
 pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>, bytes_max: usize) -> String {
     let bytes_max = bytes_max.min(SUMMARY_BYTES_MAX).saturating_sub(SPARE_BYTES);
-    let mut page = format!(
-        "# {} {}\n\n",
-        decision_glyph(outcome.decision()),
-        escape(&sentence(outcome))
-    );
+    let said = escape(&sentence(outcome));
+    let mut page = match outcome.is_idle() {
+        true => format!("# {said}\n\n"),
+        false => format!("# {} {said}\n\n", decision_glyph(outcome.decision())),
+    };
+    list_of(&mut page, "Worse than the baseline", &regressions(outcome));
+    list_of(&mut page, "What is wrong", &outcome.problems);
     markdown_table(&mut page, outcome, bytes_max.min(TABLE_BYTES_MAX));
+    if let Some(compared) = outcome.comparison.as_ref().map(comparison::markdown_of_gate)
+        && page.len() + compared.len() < bytes_max.min(TABLE_BYTES_MAX)
+    {
+        page.push_str(&compared);
+        page.push('\n');
+    }
     let rows = outcome.worst_first();
-    let runs: Vec<&RunRecord> = rows.iter().filter_map(|row| row.run.as_ref()).collect();
-    for (shown, run) in runs.iter().enumerate() {
+    let runs: Vec<(&Row, &RunRecord)> = rows.iter().filter_map(|row| Some((*row, row.run.as_ref()?))).collect();
+    for (shown, (row, run)) in runs.iter().enumerate() {
         let text = section(run).unwrap_or_else(|| bare(run));
+        let text = match row.is_let_pass() {
+            true => excused(&text, row, run),
+            false => text,
+        };
         if page.len() + text.len() + 1 > bytes_max {
             let left_out = runs.len() - shown;
             let _ = writeln!(
@@ -109,8 +164,60 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
     page
 }
 
+fn list_of(page: &mut String, heading: &str, lines: &[String]) {
+    const LINES_MAX: usize = 50;
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "**{heading}:**\n");
+    for line in lines.iter().take(LINES_MAX) {
+        let _ = writeln!(page, "- {}", escape(line));
+    }
+    if lines.len() > LINES_MAX {
+        let _ = writeln!(page, "- … {} more", lines.len() - LINES_MAX);
+    }
+    page.push('\n');
+}
+
+/// What became worse than the baseline's and closes the gate, with its figures.
+pub fn regressions(outcome: &Outcome) -> Vec<String> {
+    regressed(outcome, comparison::regression_figures)
+}
+
+type Told = fn(&ExperimentComparison, Option<&MetricComparison>) -> String;
+
+fn regressed(outcome: &Outcome, told: Told) -> Vec<String> {
+    let regressions = outcome.regressions().into_iter();
+    regressions
+        .map(|(experiment, metric)| told(experiment, metric))
+        .collect()
+}
+
+/// The summary of a run that counts against nothing: it says so before all else.
+fn excused(text: &str, row: &Row, run: &RunRecord) -> String {
+    let (heading, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let judged = own::glyph(run.verdict.verdict);
+    let heading = heading.replacen(judged, mark(row).emoji(), 1);
+    let mut why: Vec<String> = row
+        .counted
+        .accepted
+        .iter()
+        .map(|weakness| {
+            let told = format!("{}: {}", weakness.what, words::accepted(weakness));
+            format!("- {}\n", escape(&told))
+        })
+        .collect();
+    if row.counted.is_doubt_let_pass {
+        why.push(format!("- {}\n", words::DOUBT_LET_PASS));
+    }
+    format!(
+        "{heading}\n\n**This does not close the gate:**\n\n{}{rest}",
+        why.concat()
+    )
+}
+
 fn decision_glyph(decision: Decision) -> &'static str {
-    glyph(match decision {
+    own::glyph(match decision {
         Decision::Go => Judgement::Pass,
         Decision::NoGo => Judgement::Fail,
         Decision::NotProven => Judgement::Inconclusive,
@@ -127,13 +234,9 @@ fn markdown_table(page: &mut String, outcome: &Outcome, bytes_max: usize) {
     for (shown, row) in rows.iter().enumerate() {
         let cells = cells(row, &style);
         let cell = |at: usize| escape(&shorten(&cells[at], CELL_CHARS));
-        let judged = row
-            .run
-            .as_ref()
-            .map_or(Judgement::Inconclusive, |run| run.verdict.verdict);
         let line = format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
-            glyph(judged),
+            mark(row).emoji(),
             cell(1),
             cell(2),
             cell(4),
@@ -155,7 +258,7 @@ fn bare(run: &RunRecord) -> String {
     let verdict = &run.verdict;
     format!(
         "## {} {}: {}\n\n**{}**\n\nThe folder of this run is not here.\n",
-        glyph(verdict.verdict),
+        own::glyph(verdict.verdict),
         words::outcome(verdict),
         escape(&verdict.title),
         escape(&words::answer(verdict))
@@ -164,9 +267,13 @@ fn bare(run: &RunRecord) -> String {
 
 /// What a gate came to, in a sentence.
 fn sentence(outcome: &Outcome) -> String {
+    if let Some((number, of)) = outcome.shard.filter(|_| outcome.is_idle()) {
+        return format!("nothing to run on this shard ({number} of {of})");
+    }
     let total = outcome.rows.len();
     let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
-    let unreached = outcome.count(|row| row.run.is_none());
+    let unreached = outcome.count(|row| row.run.is_none() && row.lost.is_none());
+    let lost = outcome.count(|row| row.lost.is_some());
     let counted = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
     let parts: Vec<String> = [
         counted(in_the_way(|row| row.counted.exit_code == 1), "failed"),
@@ -183,24 +290,110 @@ fn sentence(outcome: &Outcome) -> String {
                 "were not reached"
             },
         ),
+        counted(lost, if lost == 1 { "has no result" } else { "have no result" }),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let said = match (parts.as_slice(), total) {
-        (_, 0) => "there was nothing to run".to_owned(),
-        ([], 1) => "the one experiment passed".to_owned(),
-        ([], total) => format!("all {total} experiments passed"),
-        (parts, total) => format!("of {} {}", plural(total as u64, "experiment"), list(parts)),
+    let noun = noun(outcome);
+    let all = plural(total as u64, noun);
+    let let_pass = let_pass(outcome);
+    let answer = words::decision(outcome.decision());
+    let runs = match (parts.as_slice(), total, &let_pass) {
+        (_, 0, _) => "there was nothing to run".to_owned(),
+        ([], 1, None) => format!("the one {noun} passed"),
+        ([], _, None) => format!("all {all} passed"),
+        ([], _, Some(_)) => format!("of {all} {}", list(&with_let_pass(outcome))),
+        (parts, _, _) => format!("of {all} {}", list(parts)),
     };
-    let spoken_for = counted(outcome.count(|row| !row.counted.because.is_empty()), "with a note");
-    let spoken_for = spoken_for.map_or_else(String::new, |noted| format!(" ({noted})"));
-    format!("{}: {said}{spoken_for}", words::decision(outcome.decision()))
+    let mut besides = few(regressed(outcome, comparison::regression));
+    besides.extend(few(outcome.problems.iter().map(|problem| clean(problem)).collect()));
+    let besides = match (besides.is_empty(), parts.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!(", but {}", besides.join("; ")),
+        (false, false) => format!("; {}", besides.join("; ")),
+    };
+    match (let_pass, outcome.decision()) {
+        (None, _) => format!("{answer}: {runs}{besides}"),
+        (Some(let_pass), Decision::Go) => format!("{answer}, with {let_pass}: {runs}"),
+        (Some(let_pass), _) => format!("{answer}: {runs}{besides}; not counted: {let_pass}"),
+    }
+}
+
+/// The first of some lines, and how many more there are.
+fn few(mut lines: Vec<String>) -> Vec<String> {
+    const LINES_MAX: usize = 3;
+    if lines.len() > LINES_MAX {
+        let more = lines.len() - LINES_MAX;
+        lines.truncate(LINES_MAX);
+        lines.push(format!("{more} more of the kind"));
+    }
+    lines
+}
+
+/// What the rows are: experiments, or several runs of some of them.
+fn noun(outcome: &Outcome) -> &'static str {
+    let files: BTreeSet<&PathBuf> = outcome.rows.iter().map(|row| &row.file).collect();
+    match files.len() == outcome.rows.len() {
+        true => "experiment",
+        false => "run",
+    }
+}
+
+/// What rows came to of which none is in the way.
+fn with_let_pass(outcome: &Outcome) -> Vec<String> {
+    let doubts = |row: &Row| row.is_let_pass() && row.counted.is_doubt_let_pass;
+    let numbers = [
+        (outcome.count(Row::has_passed), "passed"),
+        (
+            outcome.count(|row| row.is_let_pass() && !doubts(row)),
+            "failed as accepted",
+        ),
+        (outcome.count(doubts), "could not be judged"),
+    ];
+    let numbers = numbers.into_iter().filter(|(number, _)| *number > 0);
+    numbers.map(|(number, what)| format!("{number} {what}")).collect()
+}
+
+/// `2 accepted weaknesses (team-postage until 2027-01-31) and 1 doubt let pass`: what would close the gate otherwise.
+fn let_pass(outcome: &Outcome) -> Option<String> {
+    const OWNERS_MAX: usize = 3;
+    let rows = || outcome.rows.iter().filter(|row| row.is_let_pass());
+    let mut weaknesses: Vec<&Weakness> = Vec::new();
+    for weakness in rows().flat_map(|row| &row.counted.accepted) {
+        if !weaknesses.contains(&weakness) {
+            weaknesses.push(weakness);
+        }
+    }
+    let mut owners: Vec<String> = Vec::new();
+    for Weakness { owner, until, .. } in &weaknesses {
+        let owner = clean(&format!("{owner}, until {until}"));
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
+    }
+    if owners.len() > OWNERS_MAX {
+        let more = owners.len() - OWNERS_MAX;
+        owners.truncate(OWNERS_MAX);
+        owners.push(format!("{more} more"));
+    }
+    let accepted = match weaknesses.len() {
+        0 => None,
+        1 => Some(format!("1 accepted weakness ({})", owners.join("; "))),
+        number => Some(format!("{number} accepted weaknesses ({})", owners.join("; "))),
+    };
+    let doubts = match rows().filter(|row| row.counted.is_doubt_let_pass).count() {
+        0 => None,
+        1 => Some("1 doubt let pass".to_owned()),
+        number => Some(format!("{number} doubts let pass")),
+    };
+    let told: Vec<String> = [accepted, doubts].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| list(&told))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::collections::BTreeMap;
 
     use super::super::sample;
     use super::*;
@@ -209,7 +402,8 @@ mod tests {
 
     fn outcome(runs: Vec<(&str, Verdict)>, unreached: &[&str]) -> Outcome {
         let planned = runs.iter().map(|(file, _)| *file).chain(unreached.iter().copied());
-        let planned: Vec<PathBuf> = planned.map(PathBuf::from).collect();
+        let mut planned: Vec<PathBuf> = planned.map(PathBuf::from).collect();
+        planned.dedup();
         let record = |(file, verdict): (&str, Verdict)| RunRecord {
             file: file.into(),
             ..sample::record(&verdict, 36_700)
@@ -218,18 +412,22 @@ mod tests {
             planned,
             ..Campaign::of(runs.into_iter().map(record).collect())
         };
-        Outcome::of(&campaign, |run| Counted {
-            exit_code: if run.file.ends_with("known.yaml") {
-                0
-            } else {
-                run.verdict.exit_code
-            },
-            because: if run.file.ends_with("known.yaml") {
-                "accepted until 2027-01-31"
-            } else {
-                ""
+        Outcome::of(&campaign, |run| {
+            match run.file.file_stem().and_then(|name| name.to_str()) {
+                Some("known") => Counted {
+                    accepted: vec![sample::weakness("nobody-charged-twice")],
+                    ..Counted::default()
+                },
+                Some("doubtful") => Counted {
+                    is_doubt_let_pass: true,
+                    ..Counted::default()
+                },
+                Some("expired") => Counted {
+                    expired: vec![sample::weakness("nobody-charged-twice")],
+                    ..Counted::plainly(run.verdict.exit_code)
+                },
+                _ => Counted::plainly(run.verdict.exit_code),
             }
-            .to_owned(),
         })
     }
 
@@ -240,6 +438,8 @@ mod tests {
             ("experiments/postage/answers-lost.yaml", sample::failed()),
             ("experiments/counter/baseline.yaml", sample::inconclusive()),
             ("experiments/counter/host-killed.yaml", sample::aborted()),
+            ("experiments/counter/doubtful.yaml", sample::inconclusive()),
+            ("experiments/counter/expired.yaml", sample::failed()),
         ];
         outcome(runs, &["experiments/counter/disk-full.yaml"])
     }
@@ -275,18 +475,113 @@ mod tests {
                 vec![("a.yaml", sample::passed()), ("known.yaml", sample::failed())],
                 &[]
             )),
-            "go: all 2 experiments passed (1 with a note)"
+            "go, with 1 accepted weakness (team-postage, until 2027-01-31): of 2 experiments 1 passed and 1 failed as accepted"
+        );
+        assert_eq!(
+            last(&outcome(vec![("doubtful.yaml", sample::inconclusive())], &[])),
+            "go, with 1 doubt let pass: of 1 experiment 1 could not be judged"
+        );
+        assert_eq!(
+            last(&outcome(
+                vec![
+                    ("known.yaml", sample::failed()),
+                    ("doubtful.yaml", sample::inconclusive()),
+                    ("a.yaml", sample::failed())
+                ],
+                &[]
+            )),
+            "no-go: of 3 experiments 1 failed; not counted: 1 accepted weakness (team-postage, until 2027-01-31) and 1 doubt \
+             let pass"
+        );
+        assert_eq!(
+            last(&outcome(vec![("a.yaml", sample::passed()); 5], &[])),
+            "go: all 5 runs passed"
         );
         assert_eq!(
             last(&outcome(passed(&["a.yaml"]), &["b.yaml", "c.yaml"])),
             "not proven: of 3 experiments 2 were not reached"
         );
         assert_eq!(last(&outcome(Vec::new(), &[])), "go: there was nothing to run");
+        let mut idle = outcome(Vec::new(), &[]);
+        idle.shard = Some((2, 3));
+        assert_eq!(
+            table(&idle, &Style::default()),
+            "nothing to run on this shard (2 of 3)\n"
+        );
+        assert_eq!(
+            summary(&idle, |_| None, SUMMARY_BYTES_MAX),
+            "# nothing to run on this shard (2 of 3)\n\n"
+        );
         let mut dirty = sample::passed();
         (dirty.leftovers, dirty.exit_code) = (vec!["a network".to_owned()], 5);
         assert_eq!(
             last(&outcome(vec![("a.yaml", dirty)], &[])),
             "not proven: of 1 experiment 1 left something behind"
+        );
+    }
+
+    /// Five runs of one experiment, slower than those of the baseline.
+    fn slower() -> Outcome {
+        use crate::campaign::accept::Accepted;
+        use crate::campaign::compare::compare;
+        use crate::campaign::compare::tests::recovered;
+        let before = Campaign::of(recovered("x", 1, &[1_000.0, 1_250.0, 1_500.0, 1_250.0, 1_000.0]));
+        let now = Campaign::of(recovered("x", 11, &[4_000.0; 5]));
+        let comparison = compare(&before, &now, &Accepted::default()).unwrap();
+        Outcome::of(&now, |run| Counted::plainly(run.verdict.exit_code)).compared(comparison)
+    }
+
+    #[test]
+    fn what_regressed_stands_in_the_decision_and_in_the_summary() {
+        let outcome = slower();
+        let last = table(&outcome, &Style::default()).lines().last().unwrap().to_owned();
+        assert_eq!(last, "no-go: all 5 runs passed, but recovery-time of x regressed");
+        let page = summary(&outcome, |_| None, SUMMARY_BYTES_MAX);
+        assert!(
+            page.starts_with("# ❌ no-go: all 5 runs passed, but recovery-time of x regressed\n"),
+            "{page}"
+        );
+        let figures = "- recovery-time of x regressed: median 1.2 s before, 4 s now (+220 %)";
+        assert!(page.contains(figures), "{page}");
+        assert!(
+            page.contains("Compared with the baseline") && page.contains("This closes the gate."),
+            "{page}"
+        );
+        assert!(!page.contains("Exit code"), "{page}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_cause() {
+        let why = "of 2 shards one is missing: 2";
+        let lost = BTreeMap::from([(PathBuf::from("b.yaml"), why.to_owned())]);
+        let problems = || vec![format!("the shards make up no whole: {why}")];
+        let half = outcome(vec![("a.yaml", sample::passed())], &["b.yaml"]).with_problems(problems(), &lost);
+        let told = table(&half, &Style::default());
+        assert!(
+            told.contains(&format!(
+                "b           no result  -     -       -           -         {why}"
+            )),
+            "{told}"
+        );
+        assert_eq!(
+            told.lines().last().unwrap(),
+            format!("not proven: of 2 experiments 1 has no result; the shards make up no whole: {why}")
+        );
+        let page = summary(&half, |_| None, SUMMARY_BYTES_MAX);
+        assert!(
+            page.contains(&format!("| ❔ | b | no result | \\- | \\- | \\- | {why} |")),
+            "{page}"
+        );
+        assert!(
+            page.contains(&format!("- the shards make up no whole: {why}")),
+            "{page}"
+        );
+        let twice = outcome(vec![("a.yaml", sample::passed())], &[]);
+        let twice = twice.with_problems(problems(), &BTreeMap::new());
+        let told = table(&twice, &Style::default());
+        assert!(
+            told.contains("not proven: the one experiment passed, but the shards"),
+            "{told}"
         );
     }
 

@@ -4,7 +4,8 @@
 //! (`packages/core/src/command.ts`, `escapeData` and `escapeProperty`).
 
 use super::text::{clean, shorten};
-use super::words;
+use super::{comparison, words};
+use crate::campaign::compare::ExperimentComparison;
 use crate::campaign::{Outcome, Row, RunRecord};
 use crate::verdict::{Assertion, Judgement};
 
@@ -19,10 +20,19 @@ pub fn annotations(outcome: &Outcome, line_of: impl Fn(&RunRecord, Option<&Asser
     let mut said: Vec<(Judgement, String)> = Vec::new();
     for row in outcome.worst_first().into_iter().filter(|row| row.is_in_the_way()) {
         match &row.run {
-            None => said.push((Judgement::Inconclusive, command(row, 1, words::NOT_REACHED))),
+            None => {
+                let message = row.lost.as_deref().unwrap_or(words::NOT_REACHED);
+                said.push((Judgement::Inconclusive, command(row, 1, &clean(message))));
+            }
             Some(run) => said.extend(of_run(row, run, &line_of)),
         }
     }
+    for (experiment, metric) in outcome.regressions() {
+        let message = comparison::regression_figures(experiment, metric);
+        said.push((Judgement::Fail, regression(outcome, experiment, &message)));
+    }
+    let problems = outcome.problems.iter();
+    said.extend(problems.map(|problem| (Judgement::Inconclusive, at_large(&clean(problem)))));
     // A failure has its place before the second doubt of something else.
     said.sort_by_key(|(judged, _)| std::cmp::Reverse(*judged));
     let left_out = said.len().saturating_sub(ANNOTATIONS_MAX);
@@ -35,23 +45,44 @@ pub fn annotations(outcome: &Outcome, line_of: impl Fn(&RunRecord, Option<&Asser
     if left_out > 0 {
         let more = left_out + 1;
         let message = format!("{more} more are in the summary of this step");
-        commands.push(format!("::error title={}::{}", property("nightmail"), data(&message)));
+        commands.push(at_large(&message));
     }
     commands
 }
 
-/// What failed; without that, what was in doubt; without that, why there is no verdict.
+/// What belongs to no file.
+fn at_large(message: &str) -> String {
+    let message = shorten(message, MESSAGE_CHARS);
+    format!("::error title={}::{}", property("nightmail"), data(&message))
+}
+
+/// What became worse than the baseline's, at the experiment's file.
+fn regression(outcome: &Outcome, experiment: &ExperimentComparison, message: &str) -> String {
+    let is_of = |run: &RunRecord| run.verdict.experiment == experiment.experiment && run.system == experiment.system;
+    match outcome.rows.iter().find(|row| row.run.as_ref().is_some_and(is_of)) {
+        Some(row) => at_file(
+            row,
+            1,
+            &format!("{} (worse than the baseline)", clean(&row.name)),
+            message,
+        ),
+        None => at_large(message),
+    }
+}
+
+/// What failed; without that, what was in doubt; without that, why there is no verdict. What is accepted or let pass is left out.
 fn of_run(
     row: &Row,
     run: &RunRecord,
     line_of: impl Fn(&RunRecord, Option<&Assertion>) -> usize,
 ) -> Vec<(Judgement, String)> {
     let verdict = &run.verdict;
-    let decided = verdict
-        .assertions
-        .iter()
-        .filter(|assertion| assertion.finding.verdict == verdict.verdict);
-    let decided: Vec<&Assertion> = decided.filter(|_| verdict.verdict != Judgement::Pass).collect();
+    let assertions = verdict.assertions.iter();
+    let counting = assertions.filter(|assertion| !row.counted.lets_pass(assertion));
+    let worst = counting.clone().map(|assertion| assertion.finding.verdict).max();
+    let worst = worst.unwrap_or(Judgement::Pass);
+    let decided = counting.filter(|assertion| assertion.finding.verdict == worst);
+    let decided: Vec<&Assertion> = decided.filter(|_| worst != Judgement::Pass).collect();
     if decided.is_empty() {
         let message = match verdict.leftovers.is_empty() {
             true => words::answer(verdict),
@@ -62,24 +93,27 @@ fn of_run(
     let each = decided.into_iter().map(|assertion| {
         let (kind, name) = (words::kind(assertion.kind), clean(&assertion.name));
         let message = format!("{kind}: {name}: {}", clean(&assertion.finding.detail));
-        (verdict.verdict, command(row, line_of(run, Some(assertion)), &message))
+        (worst, command(row, line_of(run, Some(assertion)), &message))
     });
     each.collect()
 }
 
 fn command(row: &Row, line: usize, message: &str) -> String {
-    let outcome = row
-        .run
-        .as_ref()
-        .map_or(words::NOT_REACHED, |run| words::outcome(&run.verdict));
+    let outcome = row.run.as_ref().map_or(words::without_run(row.lost.as_deref()), |run| {
+        words::outcome(&run.verdict)
+    });
     let title = match outcome == message {
         true => clean(&row.name),
         false => format!("{} ({outcome})", clean(&row.name)),
     };
+    at_file(row, line, &title, message)
+}
+
+fn at_file(row: &Row, line: usize, title: &str, message: &str) -> String {
     format!(
         "::error file={},line={line},title={}::{}",
         property(&row.file.display().to_string()),
-        property(&title),
+        property(title),
         data(&shorten(message, MESSAGE_CHARS))
     )
 }
@@ -125,10 +159,7 @@ mod tests {
             planned,
             ..Campaign::of(runs.into_iter().map(record).collect())
         };
-        Outcome::of(&campaign, |run| Counted {
-            exit_code: run.verdict.exit_code,
-            because: String::new(),
-        })
+        Outcome::of(&campaign, |run| Counted::plainly(run.verdict.exit_code))
     }
 
     #[test]
@@ -143,6 +174,48 @@ mod tests {
             assertion.map_or(1, |_| 17)
         });
         insta::assert_snapshot!("github_annotations", said.join("\n"));
+    }
+
+    #[test]
+    fn what_regressed_and_what_is_lost_is_annotated() {
+        use crate::campaign::accept::Accepted;
+        use crate::campaign::compare::compare;
+        use crate::campaign::compare::tests::recovered;
+        let before = Campaign::of(recovered("x", 1, &[1_000.0, 1_250.0, 1_500.0, 1_250.0, 1_000.0]));
+        let mut now = Campaign::of(recovered("x", 11, &[4_000.0; 5]));
+        let file = now.runs[0].file.clone();
+        now.planned = vec![file.clone(), "lost.yaml".into()];
+        let comparison = compare(&before, &now, &Accepted::default()).unwrap();
+        let lost = std::collections::BTreeMap::from([(PathBuf::from("lost.yaml"), "shard 2 is missing".to_owned())]);
+        let outcome = Outcome::of(&now, |run| Counted::plainly(run.verdict.exit_code))
+            .compared(comparison)
+            .with_problems(vec!["no whole: shard 2 is missing".to_owned()], &lost);
+        let said = annotations(&outcome, |_, _| 1);
+        let regressed = format!(
+            "::error file={},line=1,title=x (worse than the baseline)::recovery-time of x regressed: median 1.2 s before, 4 s \
+             now (+220 %25)",
+            file.display()
+        );
+        assert_eq!(
+            said,
+            [
+                regressed.as_str(),
+                "::error file=lost.yaml,line=1,title=lost (no result)::shard 2 is missing",
+                "::error title=nightmail::no whole: shard 2 is missing"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_accepted_is_not_annotated() {
+        let mut outcome = outcome(vec![("failed.yaml".to_owned(), sample::failed())], &[]);
+        let said = |outcome: &Outcome| annotations(outcome, |_, _| 1).join("\n");
+        assert!(said(&outcome).contains("nobody-charged-twice"), "{}", said(&outcome));
+        outcome.rows[0].counted.accepted = vec![sample::weakness("nobody-charged-twice")];
+        // A doubt is left, which keeps the gate from opening.
+        outcome.rows[0].counted.exit_code = 3;
+        let left = said(&outcome);
+        assert!(!left.is_empty() && !left.contains("nobody-charged-twice"), "{left}");
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn junit_stays_well_formed() {
         attachment: Some(HOSTILE.to_owned()),
         ..junit::Suite::of_run(&verdict, &dir, Duration::from_secs(1))
     };
-    let xml = junit::render(&[suite], &[]);
+    let xml = junit::render(&[suite], &junit::Besides::default());
     assert_harmless(&xml);
     assert!(!xml.contains("]]>") && !xml.contains("<script"));
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();

@@ -1,5 +1,5 @@
 //! `junit.xml`: for the test view of a pipeline. A suite per run, a case per assertion; what failed is a failure, what is in
-//! doubt is an error.
+//! doubt is an error, and what is accepted or let pass is skipped, so that a pipeline is red by JUnit where the gate is closed.
 //!
 //! Read for it: GitLab (`lib/gitlab/ci/parsers/test/junit.rb`: a report of 30 MB at most, `[[ATTACHMENT|path]]` in the
 //! system-out of a case that failed, a path from the root of the project), Jenkins (the plug-ins junit and junit-attachments:
@@ -12,7 +12,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::text::{clean, clean_lines, shorten};
-use super::words;
+use super::{comparison, words};
+use crate::campaign::Counted;
+use crate::campaign::compare::{Comparison, ExperimentComparison};
 use crate::verdict::{Assertion, Judgement, Status, Verdict};
 
 /// File of the report within a run's folder.
@@ -23,6 +25,10 @@ pub const BYTES_MAX: usize = 30_000_000;
 
 /// Longest output of a case, in characters, tried one after the other until the report is not too great.
 const OUTPUT_CHARS: [usize; 4] = [16_000, 2_000, 200, 0];
+/// Name of the suite of a comparison.
+const COMPARISON: &str = "comparison with the baseline";
+/// Name of the suite of what keeps runs from being a whole.
+const PROBLEMS: &str = "all runs together";
 /// Longest name of a suite or a case, in characters.
 const NAME_CHARS: usize = 250;
 /// Longest message of a case, in characters: what a reader shows in one line.
@@ -45,15 +51,30 @@ pub struct Suite<'a> {
     pub properties: Vec<(&'static str, String)>,
     /// What a reader is to open for a case that did not pass: a path from where the pipeline runs.
     pub attachment: Option<String>,
+    /// What the run counts as; absent if nobody weighed it.
+    pub counted: Option<&'a Counted>,
 }
 
-/// An experiment that was not run.
+/// An experiment of which there is no run.
 #[derive(Debug, Clone)]
 pub struct Unreached<'a> {
     /// What it is called.
     pub name: &'a str,
     /// Its file.
     pub file: &'a Path,
+    /// Why its result is lost; absent if it was not reached.
+    pub lost: Option<&'a str>,
+}
+
+/// What a report of several runs tells beside them.
+#[derive(Debug, Clone, Default)]
+pub struct Besides<'a> {
+    /// Experiments of which there is no run: their absence must not be read as a pass.
+    pub unreached: Vec<Unreached<'a>>,
+    /// The runs compared with a baseline.
+    pub comparison: Option<&'a Comparison>,
+    /// Why the runs are no whole, or are not compared.
+    pub problems: &'a [String],
 }
 
 impl<'a> Suite<'a> {
@@ -67,25 +88,26 @@ impl<'a> Suite<'a> {
             file: Path::new(""),
             properties: Vec::new(),
             attachment: None,
+            counted: None,
         }
     }
 }
 
-/// Renders one report of all runs, and of what was not run: its absence must not be read as a pass.
-pub fn render(suites: &[Suite<'_>], unreached: &[Unreached<'_>]) -> String {
-    render_within(BYTES_MAX, suites, unreached)
+/// Renders one report of all runs, and of what there is beside them.
+pub fn render(suites: &[Suite<'_>], besides: &Besides<'_>) -> String {
+    render_within(BYTES_MAX, suites, besides)
 }
 
-fn render_within(bytes_max: usize, suites: &[Suite<'_>], unreached: &[Unreached<'_>]) -> String {
+fn render_within(bytes_max: usize, suites: &[Suite<'_>], besides: &Besides<'_>) -> String {
     let mut rendered = String::new();
     for output_chars in OUTPUT_CHARS {
-        rendered = whole(suites, unreached, output_chars, true);
+        rendered = whole(suites, besides, output_chars, true);
         if rendered.len() <= bytes_max {
             return rendered;
         }
     }
     // Names alone are too much: what passed is left out, and counted.
-    let shorter = whole(suites, unreached, 0, false);
+    let shorter = whole(suites, besides, 0, false);
     if shorter.len() < rendered.len() {
         rendered = shorter;
     }
@@ -95,7 +117,7 @@ fn render_within(bytes_max: usize, suites: &[Suite<'_>], unreached: &[Unreached<
     }
 }
 
-fn whole(suites: &[Suite<'_>], unreached: &[Unreached<'_>], output_chars: usize, passed_too: bool) -> String {
+fn whole(suites: &[Suite<'_>], besides: &Besides<'_>, output_chars: usize, passed_too: bool) -> String {
     let mut report = Report::new("nightmail");
     report.set_time(suites.iter().map(|suite| suite.took).sum());
     let mut names = Names::default();
@@ -109,8 +131,14 @@ fn whole(suites: &[Suite<'_>], unreached: &[Unreached<'_>], output_chars: usize,
         };
         report.add_test_suite(renderer.render());
     }
-    for unreached in unreached {
+    for unreached in &besides.unreached {
         report.add_test_suite(of_unreached(names.unique(unreached.name), unreached));
+    }
+    if let Some(comparison) = besides.comparison {
+        report.add_test_suite(of_comparison(names.unique(COMPARISON), comparison));
+    }
+    if !besides.problems.is_empty() {
+        report.add_test_suite(of_problems(names.unique(PROBLEMS), besides.problems));
     }
     report
         .to_string()
@@ -201,8 +229,10 @@ impl Renderer<'_, '_> {
     fn case(&self, names: &mut Names, assertion: &Assertion) -> TestCase {
         let finding = &assertion.finding;
         let kind = words::kind(assertion.kind);
+        let let_pass = self.suite.counted.filter(|counted| counted.lets_pass(assertion));
         let mut status = match finding.verdict {
             Judgement::Pass => TestCaseStatus::success(),
+            _ if let_pass.is_some() => TestCaseStatus::skipped(),
             Judgement::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
             Judgement::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
         };
@@ -210,7 +240,11 @@ impl Renderer<'_, '_> {
         let did_pass = finding.verdict == Judgement::Pass;
         if !did_pass {
             let evidence: Vec<String> = finding.evidence.iter().map(|line| clean(line)).collect();
-            status.set_message(shorten(&detail, MESSAGE_CHARS));
+            let message = match let_pass {
+                Some(counted) => why_let_pass(counted, assertion),
+                None => detail.clone(),
+            };
+            status.set_message(shorten(&message, MESSAGE_CHARS));
             status.set_type(kind);
             let description = [std::slice::from_ref(&detail), evidence.as_slice()].concat().join("\n");
             status.set_description(self.output(&description));
@@ -238,7 +272,12 @@ impl Renderer<'_, '_> {
             (true, Judgement::Fail) => NonSuccessKind::Failure,
             _ => NonSuccessKind::Error,
         };
-        let mut status = TestCaseStatus::non_success(kind);
+        let is_doubt = is_complete && verdict.verdict == Judgement::Inconclusive;
+        let is_let_pass = is_doubt && self.suite.counted.is_some_and(|counted| counted.is_doubt_let_pass);
+        let mut status = match is_let_pass {
+            true => TestCaseStatus::skipped(),
+            false => TestCaseStatus::non_success(kind),
+        };
         let mut description = clean_lines(verdict.problem.as_deref().unwrap_or_default());
         description.extend(
             verdict
@@ -272,6 +311,14 @@ impl Renderer<'_, '_> {
     }
 }
 
+/// Why an assertion that did not pass counts against nothing.
+fn why_let_pass(counted: &Counted, assertion: &Assertion) -> String {
+    match counted.acceptance(assertion) {
+        Some(weakness) => words::accepted(weakness),
+        None => words::DOUBT_LET_PASS.to_owned(),
+    }
+}
+
 fn set_file(case: &mut TestCase, file: &Path) {
     if !file.as_os_str().is_empty() {
         case.extra
@@ -282,12 +329,64 @@ fn set_file(case: &mut TestCase, file: &Path) {
 fn of_unreached(name: String, unreached: &Unreached<'_>) -> TestSuite {
     let mut rendered = TestSuite::new(name.clone());
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-    status.set_message("It was not run: the gate ended before.");
-    status.set_type(words::NOT_REACHED);
+    status.set_message(match unreached.lost {
+        Some(why) => shorten(&format!("There is no result of it: {}", clean(why)), MESSAGE_CHARS),
+        None => "It was not run: the gate ended before.".to_owned(),
+    });
+    status.set_type(words::without_run(unreached.lost));
     let mut case = TestCase::new("run: begun", status);
     case.set_classname(name);
     set_file(&mut case, unreached.file);
     rendered.add_test_case(case);
+    rendered
+}
+
+/// A case for each experiment that is on both sides. One whose runs fail fails by these alone.
+fn of_comparison(name: String, comparison: &Comparison) -> TestSuite {
+    let mut rendered = TestSuite::new(name.clone());
+    let mut names = Names::default();
+    let both = |one: &&ExperimentComparison| one.baseline.runs() > 0 && one.now.runs() > 0;
+    for experiment in comparison.experiments.iter().filter(both) {
+        let figures = |metric| comparison::regression_figures(experiment, Some(metric));
+        let mut regressed: Vec<String> = experiment.regressed().map(figures).collect();
+        if regressed.is_empty() && experiment.is_expired && experiment.failing.is_empty() {
+            regressed.push(comparison::regression(experiment, None));
+        }
+        let accepted = experiment.metrics.iter().filter_map(|metric| {
+            let weakness = metric.accepted.as_ref()?;
+            Some(format!("{}: {}", clean(&metric.metric), words::accepted(weakness)))
+        });
+        let accepted: Vec<String> = accepted.collect();
+        let (mut status, told) = match (regressed.is_empty(), accepted.is_empty()) {
+            (false, _) => (TestCaseStatus::non_success(NonSuccessKind::Failure), regressed),
+            (true, false) => (TestCaseStatus::skipped(), accepted),
+            (true, true) => (TestCaseStatus::success(), Vec::new()),
+        };
+        if !told.is_empty() {
+            status.set_message(shorten(&told.join("; "), MESSAGE_CHARS));
+            status.set_type("comparison");
+            status.set_description(shorten(&told.join("\n"), OUTPUT_CHARS[0]));
+        }
+        let (system, engine) = (clean(&experiment.system), clean(&experiment.engine));
+        let case = names.unique(&format!("{system}/{} on {engine}", clean(&experiment.experiment)));
+        let mut case = TestCase::new(case, status);
+        case.set_classname(name.clone());
+        rendered.add_test_case(case);
+    }
+    rendered
+}
+
+/// A case for each reason why the runs are no whole, or are not compared.
+fn of_problems(name: String, problems: &[String]) -> TestSuite {
+    let mut rendered = TestSuite::new(name.clone());
+    for (index, problem) in problems.iter().enumerate() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(shorten(&clean(problem), MESSAGE_CHARS));
+        status.set_type("no whole");
+        let mut case = TestCase::new(format!("problem {}", index + 1), status);
+        case.set_classname(name.clone());
+        rendered.add_test_case(case);
+    }
     rendered
 }
 
@@ -314,8 +413,13 @@ mod tests {
         let unreached = Unreached {
             name: "answers-lost",
             file: Path::new("experiments/counter/answers-lost.yaml"),
+            lost: None,
         };
-        let report = parsed(&render(&[suite(), suite()], &[unreached]));
+        let besides = Besides {
+            unreached: vec![unreached],
+            ..Besides::default()
+        };
+        let report = parsed(&render(&[suite(), suite()], &besides));
         let suites: Vec<&str> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
         assert_eq!(suites, ["answers-lost", "answers-lost (2)", "answers-lost (3)"]);
         for suite in &report.test_suites[..2] {
@@ -342,6 +446,101 @@ mod tests {
     }
 
     #[test]
+    fn what_is_accepted_or_let_pass_is_skipped_and_says_why() {
+        let mut verdict = sample::failed();
+        verdict
+            .assertions
+            .retain(|assertion| assertion.finding.verdict != Judgement::Pass);
+        let mut doubt = verdict.assertions[0].clone();
+        (doubt.name, doubt.finding.verdict) = ("in doubt".to_owned(), Judgement::Inconclusive);
+        let mut other = verdict.assertions[0].clone();
+        (other.name, other.finding.verdict) = ("another".to_owned(), Judgement::Fail);
+        verdict.assertions = vec![
+            verdict
+                .assertions
+                .into_iter()
+                .find(|one| one.finding.verdict == Judgement::Fail)
+                .unwrap(),
+            doubt,
+        ];
+        let weakness = sample::weakness(&verdict.assertions[0].name);
+        let counts = |verdict: &Verdict, is_doubt_let_pass: bool| {
+            let counted = Counted {
+                accepted: vec![weakness.clone()],
+                is_doubt_let_pass,
+                ..Counted::default()
+            };
+            let suite = Suite {
+                counted: Some(&counted),
+                ..Suite::of_run(verdict, Path::new("runs/one"), Duration::ZERO)
+            };
+            let xml = render(&[suite], &Besides::default());
+            let report = parsed(&xml);
+            let suite = &report.test_suites[0];
+            (suite.failures, suite.errors, suite.skipped, xml)
+        };
+        let (failures, errors, skipped, xml) = counts(&verdict, false);
+        assert_eq!((failures, errors, skipped), (0, 1, 1), "{xml}");
+        let said = "<skipped message=\"accepted until 2027-01-31 by team-postage: the pool has no limit of its own\"";
+        assert!(xml.contains(said), "{xml}");
+        let (failures, errors, skipped, xml) = counts(&verdict, true);
+        assert_eq!((failures, errors, skipped), (0, 0, 2), "{xml}");
+        assert!(xml.contains("<skipped message=\"a doubt, let pass\""), "{xml}");
+        verdict.assertions.push(other);
+        let (failures, ..) = counts(&verdict, true);
+        assert_eq!(failures, 1, "what nobody accepted stays a failure");
+    }
+
+    #[test]
+    fn what_regressed_has_a_suite_of_its_own_and_so_has_what_is_no_whole() {
+        use crate::campaign::Campaign;
+        use crate::campaign::accept::Accepted;
+        use crate::campaign::compare::compare;
+        use crate::campaign::compare::tests::recovered;
+        const USUAL: [f64; 5] = [1_000.0, 1_250.0, 1_500.0, 1_250.0, 1_000.0];
+        let runs = |first: i64, slower: [f64; 5]| {
+            let runs = [
+                recovered("same", first, &USUAL),
+                recovered("slower", first + 20, &slower),
+            ];
+            Campaign::of(runs.concat())
+        };
+        let comparison = compare(&runs(1, USUAL), &runs(101, [4_000.0; 5]), &Accepted::default()).unwrap();
+        let problems = vec!["of 2 shards one is missing: 2".to_owned()];
+        let besides = Besides {
+            unreached: vec![Unreached {
+                name: "lost",
+                file: Path::new("lost.yaml"),
+                lost: Some(&problems[0]),
+            }],
+            comparison: Some(&comparison),
+            problems: &problems,
+        };
+        let xml = render(&[], &besides);
+        let report = parsed(&xml);
+        let told: Vec<_> = report
+            .test_suites
+            .iter()
+            .map(|suite| (suite.name.as_str(), suite.tests, suite.failures, suite.errors))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("lost", 1, 0, 1),
+                ("comparison with the baseline", 2, 1, 0),
+                ("all runs together", 1, 0, 1)
+            ]
+        );
+        for said in [
+            "recovery-time of slower regressed: median 1.2 s before, 4 s now",
+            "<error message=\"There is no result of it: of 2 shards one is missing: 2\" type=\"no result\"",
+            "<error message=\"of 2 shards one is missing: 2\"",
+        ] {
+            assert!(xml.contains(said), "{said}: {xml}");
+        }
+    }
+
+    #[test]
     fn output_is_cut_and_no_report_is_too_great_for_its_readers() {
         let mut verdict = sample::failed();
         let long = "what it said, & <more> of it; ".repeat(67);
@@ -353,7 +552,7 @@ mod tests {
         one.assertions
             .retain(|assertion| assertion.finding.verdict == Judgement::Fail);
         let suite = Suite::of_run(&one, Path::new("runs/one"), Duration::ZERO);
-        let failed = parsed(&render(&[suite], &[]))
+        let failed = parsed(&render(&[suite], &Besides::default()))
             .test_suites
             .remove(0)
             .test_cases
@@ -368,7 +567,7 @@ mod tests {
         assert_eq!(description.unwrap().as_str().chars().count(), OUTPUT_CHARS[0]);
 
         let many = vec![Suite::of_run(&verdict, Path::new("runs/one"), Duration::ZERO); 300];
-        let xml = render(&many, &[]);
+        let xml = render(&many, &Besides::default());
         assert!(xml.len() <= BYTES_MAX, "{}", xml.len());
         // Parsing so much takes a minute.
         let (cases, failures) = (xml.matches("<testcase ").count(), xml.matches("<failure ").count());
@@ -382,12 +581,12 @@ mod tests {
         passed.name = "x".repeat(200);
         verdict.assertions.extend(vec![passed; 100]);
         let many = vec![Suite::of_run(&verdict, Path::new("runs/one"), Duration::ZERO); 20];
-        let xml = render_within(200_000, &many, &[]);
+        let xml = render_within(200_000, &many, &Besides::default());
         assert!(xml.len() <= 200_000, "{}", xml.len());
         let report = parsed(&xml);
         assert_eq!((report.failures, report.errors), (20, 20));
         assert!(xml.contains("cases, to keep the report small"));
-        let nothing = render_within(1_000, &many, &[]);
+        let nothing = render_within(1_000, &many, &Besides::default());
         assert_eq!(parsed(&nothing).errors, 1, "no report is no pass");
     }
 }

@@ -28,6 +28,7 @@ pub mod summary;
 pub mod table;
 pub mod terminal;
 
+mod mark;
 mod series;
 mod svg;
 mod text;
@@ -60,7 +61,11 @@ pub fn write_all(
         ..junit::Suite::of_run(verdict, run_dir, took(events))
     };
     let written = [
-        replace(run_dir, junit::FILE, junit::render(&[suite], &[]).as_bytes()),
+        replace(
+            run_dir,
+            junit::FILE,
+            junit::render(&[suite], &junit::Besides::default()).as_bytes(),
+        ),
         replace(run_dir, summary::FILE, summary::render(plan, verdict).as_bytes()),
         replace(
             run_dir,

@@ -25,14 +25,26 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 const OUTCOMES: [&str; 5] = ["pass", "fail", "inconclusive", "aborted", "interrupted"];
 const JUDGEMENTS: [Judgement; 3] = [Judgement::Pass, Judgement::Fail, Judgement::Inconclusive];
 
-/// Renders the metrics.
-pub fn render(campaign: &Campaign) -> String {
+/// What a gate came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    /// Its exit code.
+    pub exit_code: u8,
+    /// How many experiments have no run.
+    pub not_reached: usize,
+}
+
+/// Renders the metrics of a campaign, and of the gate that made it.
+pub fn render(campaign: &Campaign, gate: Option<&Gate>) -> String {
     // Twins of `prove` and runs with a defect fail as they should, and would stand in the place of the experiment.
     let mut runs: Vec<&RunRecord> = campaign.runs.iter().collect();
     runs.retain(|run| !run.is_twin && run.verdict.defects.is_empty());
     runs.sort_by_key(|run| run.started_unix_ms);
     let latest: BTreeMap<Key<'_>, &RunRecord> = runs.iter().map(|&run| (key(run), run)).collect();
     let mut page = Page::default();
+    if let Some(gate) = gate {
+        of_gate(&mut page, gate);
+    }
     counts(&mut page, &runs, &latest);
     runs_of(&mut page, &latest);
     recovery(&mut page, &latest);
@@ -50,6 +62,15 @@ type Latest<'a> = BTreeMap<Key<'a>, &'a RunRecord>;
 
 fn key(run: &RunRecord) -> Key<'_> {
     (&run.verdict.experiment, &run.system, &run.engine)
+}
+
+fn of_gate(page: &mut Page, gate: &Gate) {
+    let help = "Exit code of the gate.";
+    page.family("nightmail_gate_exit_code", "", help)
+        .whole(f64::from(gate.exit_code));
+    let help = "Experiments of the gate that were not reached, or whose results are lost.";
+    page.family("nightmail_gate_not_reached", "", help)
+        .whole(gate.not_reached as f64);
 }
 
 fn counts(page: &mut Page, runs: &[&RunRecord], latest: &Latest<'_>) {
@@ -73,13 +94,12 @@ fn runs_of(page: &mut Page, latest: &Latest<'_>) {
             family.sample(of, &[("verdict", outcome)], Some(f64::from(u8::from(is_so))));
         }
     }
-    let help = "1, with what else is known of the latest run.";
+    // Neither the run nor the release: each would make new series with every pipeline, and readers show what comes and goes.
+    let help = "1, with what else is known of the latest run, and changes with the experiment or with nightmail.";
     let mut family = page.family("nightmail_run_description", "", help);
     for (of, run) in latest {
         let labels = [
             ("nightmail", run.nightmail.as_str()),
-            ("release", &run.release),
-            ("run", &run.verdict.run_id),
             ("sha256", &run.sha256),
             ("title", &run.verdict.title),
         ];
@@ -279,6 +299,11 @@ struct Family<'p> {
 }
 
 impl Family<'_> {
+    /// The one sample of a family that is of no experiment.
+    fn whole(&mut self, value: f64) {
+        let _ = writeln!(self.page.text, "{} {value}", self.name);
+    }
+
     /// A sample of an experiment. One without a value is left out.
     fn sample(&mut self, of: &Key<'_>, labels: &[(&str, &str)], value: Option<f64>) {
         let Some(value) = value.filter(|value| value.is_finite()) else {
@@ -321,7 +346,12 @@ mod tests {
 
     #[test]
     fn a_campaign_as_openmetrics() {
-        let text = render(&Campaign::of(vec![record(sample::passed(), 1_000)]));
+        let gate = Gate {
+            exit_code: 3,
+            not_reached: 2,
+        };
+        let text = render(&Campaign::of(vec![record(sample::passed(), 1_000)]), Some(&gate));
+        assert_well_formed(&text);
         insta::assert_snapshot!("openmetrics", text);
     }
 
@@ -342,9 +372,12 @@ mod tests {
                 family = name;
                 continue;
             }
-            let (name, rest) = line.split_once('{').unwrap();
+            let (name, rest) = line.split_once('{').unwrap_or_else(|| {
+                let (name, _) = line.split_once(' ').unwrap();
+                (name, &line[name.len()..])
+            });
             assert_eq!(name, family, "samples of a family stand together");
-            let (labels, value) = rest.rsplit_once("} ").unwrap();
+            let (labels, value) = rest.rsplit_once("} ").unwrap_or(("", rest.trim_start()));
             assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
             assert!(samples.insert((name, labels)), "twice: {line}");
             let unescaped = labels.replace("\\\\", "").replace("\\\"", "").replace("\\n", "");
@@ -364,9 +397,9 @@ mod tests {
         for verdict in all {
             let mut verdict = verdict;
             verdict.defects.clear();
-            assert_well_formed(&render(&Campaign::of(vec![record(verdict, 1)])));
+            assert_well_formed(&render(&Campaign::of(vec![record(verdict, 1)]), None));
         }
-        assert_well_formed(&format!("# TYPE x gauge\n{}", render(&Campaign::of(Vec::new()))));
+        assert_well_formed(&format!("# TYPE x gauge\n{}", render(&Campaign::of(Vec::new()), None)));
     }
 
     #[test]
@@ -374,7 +407,7 @@ mod tests {
         let mut failed = sample::failed();
         failed.defects.clear();
         let runs = vec![record(sample::passed(), 2_000), record(failed, 1_000)];
-        let text = render(&Campaign::of(runs));
+        let text = render(&Campaign::of(runs), None);
         assert_well_formed(&text);
         let verdicts = lines(&text, "nightmail_run_verdict{");
         assert_eq!(verdicts.len(), OUTCOMES.len());
@@ -384,8 +417,22 @@ mod tests {
     }
 
     #[test]
+    fn the_series_of_two_runs_are_the_same() {
+        let series = |started_unix_ms: i64, release: &str| {
+            let mut run = record(sample::passed(), started_unix_ms);
+            run.release = release.to_owned();
+            let text = render(&Campaign::of(vec![run]), None);
+            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            samples
+                .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(series(1_000, "a1"), series(2_000, "b2"));
+    }
+
+    #[test]
     fn what_did_not_recover_has_no_recovery_time() {
-        let text = render(&Campaign::of(vec![record(sample::inconclusive(), 1)]));
+        let text = render(&Campaign::of(vec![record(sample::inconclusive(), 1)]), None);
         assert_eq!(lines(&text, "nightmail_recovery_time_seconds{"), [""; 0]);
         assert!(lines(&text, "nightmail_not_recovered{")[0].ends_with("} 1"));
     }
@@ -394,7 +441,7 @@ mod tests {
     fn twins_and_runs_with_a_defect_do_not_stand_for_the_experiment() {
         let mut twin = record(sample::passed(), 1);
         twin.is_twin = true;
-        let text = render(&Campaign::of(vec![twin, record(sample::failed(), 2)]));
+        let text = render(&Campaign::of(vec![twin, record(sample::failed(), 2)]), None);
         assert_eq!(
             lines(&text, "nightmail_run_verdict{"),
             [""; 0],
@@ -410,7 +457,7 @@ mod tests {
         verdict.experiment = hostile.to_owned();
         verdict.operations[0].operation = hostile.to_owned();
         verdict.services[0].service = hostile.to_owned();
-        let text = render(&Campaign::of(vec![record(verdict, 1)]));
+        let text = render(&Campaign::of(vec![record(verdict, 1)]), None);
         assert_well_formed(&text);
         assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'));
         assert!(text.contains("title=\"a\\\"} 1\\\\n# EOF\\\\nnightmail_x{y=\\\"\\\\\\\" \\\\u{1b}[2J"));

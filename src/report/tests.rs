@@ -110,7 +110,7 @@ fn colour_is_the_only_difference_that_colour_makes() {
 fn junit_has_a_suite_a_run_and_a_case_an_assertion() {
     let (failed, aborted) = (sample::failed(), sample::aborted());
     let suite = |verdict| junit::Suite::of_run(verdict, run_dir(), took(&sample::events()));
-    let xml = junit::render(&[suite(&failed), suite(&aborted)], &[]);
+    let xml = junit::render(&[suite(&failed), suite(&aborted)], &junit::Besides::default());
     let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
     assert_eq!((report.tests, report.failures, report.errors), (14, 1, 2));
     assert_eq!(report.time, Some(Duration::from_millis(2 * 36_700)));
@@ -133,7 +133,8 @@ fn in_junit_no_run_passes_that_did_not() {
         sample::aborted(),
     ] {
         let suite = junit::Suite::of_run(&verdict, run_dir(), Duration::ZERO);
-        let report = quick_junit::Report::deserialize_from_str(&junit::render(&[suite], &[])).unwrap();
+        let report =
+            quick_junit::Report::deserialize_from_str(&junit::render(&[suite], &junit::Besides::default())).unwrap();
         assert!(report.failures + report.errors > 0, "{verdict:?}");
     }
 }

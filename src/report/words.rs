@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural, trim};
 use crate::campaign::Decision;
+use crate::campaign::accept::Weakness;
 use crate::event::Phase;
 use crate::plan::rate::RatePlan;
 use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
@@ -57,6 +58,25 @@ pub(super) fn decision(decision: Decision) -> &'static str {
 
 /// Said of what a gate's time did not suffice for.
 pub(super) const NOT_REACHED: &str = "not reached";
+/// What an experiment without a run is: not reached, or its result is lost.
+pub(super) fn without_run(lost: Option<&str>) -> &'static str {
+    match lost {
+        Some(_) => "no result",
+        None => NOT_REACHED,
+    }
+}
+
+/// Said of an assertion in doubt where doubts are let pass.
+pub(super) const DOUBT_LET_PASS: &str = "a doubt, let pass";
+
+/// Until when, by whom and why a weakness is accepted.
+pub(super) fn accepted(weakness: &Weakness) -> String {
+    let Weakness {
+        until, owner, reason, ..
+    } = weakness;
+    clean(&format!("accepted until {until} by {owner}: {reason}"))
+}
+
 /// What a judgement means, said under every table of runs.
 pub(super) const HOW_JUDGED: &str = "Pass: everything that was promised held. Fail: something did not. Inconclusive, aborted, interrupted: it cannot be said, \
      which is neither. A run counts for what it was, and none is averaged into a score.";

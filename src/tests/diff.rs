@@ -235,3 +235,188 @@ fn a_baseline_is_written_and_compares_as_its_runs_do() {
     fs::copy(dir.path("before.json"), dir.path("campaign.json")).unwrap();
     assert_eq!(shown(&dir.0.path().display().to_string()), shown(&before));
 }
+
+/// The two shards of a gate: of `x`, and of `y`, which passes.
+fn shards(dir: &Dir, of_x: Vec<Value>) -> [String; 2] {
+    let mut of_y = run("shop", 91, 1_000.0, "pass");
+    of_y["file"] = json!("experiments/y.yaml");
+    of_y["verdict"]["experiment"] = json!("y");
+    let shard = |name: &str, number: u32, file: &str, runs: Vec<Value>| {
+        fs::create_dir_all(dir.path(name)).unwrap();
+        let shard = json!({
+            "number": number, "of": 2, "whole": "w", "all": ["experiments/x.yaml", "experiments/y.yaml"]
+        });
+        let campaign =
+            json!({"schema_version": 1, "nightmail": "0.1.0", "shard": shard, "planned": [file], "runs": runs});
+        fs::write(dir.path(name).join("campaign.json"), campaign.to_string()).unwrap();
+        dir.path(name).display().to_string()
+    };
+    [
+        shard("one", 1, "experiments/x.yaml", of_x),
+        shard("two", 2, "experiments/y.yaml", vec![of_y]),
+    ]
+}
+
+/// What `merge` printed, and the page, the summary and the JUnit report that it left.
+struct MergedReports {
+    code: Option<i32>,
+    said: String,
+    html: String,
+    summary: String,
+    junit: String,
+}
+
+fn merged(dir: &Dir, args: &[&str]) -> MergedReports {
+    let out = dir.path("whole").display().to_string();
+    let output = nightmail(&[&["merge", "--out", &out], args].concat());
+    let read = |name: &str| fs::read_to_string(dir.path("whole").join(name)).unwrap_or_default();
+    MergedReports {
+        code: output.status.code(),
+        said: text(&output.stdout) + &text(&output.stderr),
+        html: read("report.html"),
+        summary: read("summary.md"),
+        junit: read("junit.xml"),
+    }
+}
+
+#[test]
+fn an_accepted_weakness_opens_the_gate_and_is_told_everywhere() {
+    let dir = Dir::new();
+    let [one, two] = shards(&dir, vec![run("shop", 1, 1_000.0, "fail")]);
+    let accepted = dir.path("accepted.yaml");
+    let entry = "- {experiment: x, assertion: '*', reason: known, owner: ann, until: 2999-12-31}\n";
+    fs::write(&accepted, entry).unwrap();
+    let accepted = accepted.display().to_string();
+    let closed = merged(&dir, &[&one, &two]);
+    assert_eq!(closed.code, Some(1), "{}", closed.said);
+    assert!(
+        closed.said.contains("no-go: of 2 experiments 1 failed"),
+        "{}",
+        closed.said
+    );
+    assert!(closed.junit.contains("<failure "), "{}", closed.junit);
+
+    let open = merged(&dir, &[&one, &two, "--accept", &accepted]);
+    assert_eq!(open.code, Some(0), "{}", open.said);
+    let answer =
+        "go, with 1 accepted weakness (ann, until 2999-12-31): of 2 experiments 1 passed and 1 failed as accepted";
+    assert!(open.said.contains(&format!("\n{answer}\n")), "{}", open.said);
+    assert!(open.said.contains("!  x "), "{}", open.said);
+    assert!(open.summary.starts_with("# ✅ go, with 1 accepted weakness"));
+    assert!(open.summary.contains("| ⚠️ | x | fail, accepted |"), "{}", open.summary);
+    assert!(!open.summary.contains("❌"), "{}", open.summary);
+    let skipped = "<skipped message=\"accepted until 2999-12-31 by ann: known\"";
+    assert!(open.junit.contains(skipped), "{}", open.junit);
+    assert!(
+        !open.junit.contains("<failure ") && !open.junit.contains("<error "),
+        "{}",
+        open.junit
+    );
+    let campaign = fs::read_to_string(dir.path("whole/campaign.json")).unwrap();
+    assert!(campaign.contains("\"folder\": \"../one/run-1\""), "{campaign}");
+
+    let doubtful = |verdict: &str| {
+        let mut run = run("shop", 1, 1_000.0, verdict);
+        run["verdict"]["exit_code"] = json!(3);
+        shards(&dir, vec![run])
+    };
+    let [one, two] = doubtful("inconclusive");
+    let let_pass = merged(&dir, &[&one, &two, "--doubt", "warn"]);
+    assert_eq!(let_pass.code, Some(0), "{}", let_pass.said);
+    let answer = "go, with 1 doubt let pass: of 2 experiments 1 passed and 1 could not be judged";
+    assert!(let_pass.said.contains(answer), "{}", let_pass.said);
+    assert!(
+        let_pass.junit.contains("<skipped message=\"a doubt, let pass\""),
+        "{}",
+        let_pass.junit
+    );
+}
+
+#[test]
+fn what_regressed_closes_the_gate_in_every_report_and_one_slow_run_does_not() {
+    let dir = Dir::new();
+    let before = dir.campaign("before.json", runs(1, 1_000.0, "pass"));
+    let [one, two] = shards(&dir, runs(11, 4_000.0, "pass"));
+    let closed = merged(&dir, &[&one, &two, "--baseline", &before]);
+    assert_eq!(closed.code, Some(1), "{}", closed.said);
+    let answer = "no-go: all 6 runs passed, but recovery-time of x regressed";
+    assert!(closed.said.contains(answer), "{}", closed.said);
+    assert!(closed.said.contains("This closes the gate."), "{}", closed.said);
+    assert!(
+        closed.summary.starts_with(&format!("# ❌ {answer}\n")),
+        "{}",
+        closed.summary
+    );
+    assert!(
+        closed
+            .html
+            .contains("Recovery-time of x regressed: median 1 s before, 4 s now")
+    );
+    assert!(
+        closed
+            .junit
+            .contains("<testsuite name=\"comparison with the baseline\""),
+        "{}",
+        closed.junit
+    );
+    assert!(
+        closed.junit.contains("<failure message=\"recovery-time of x regressed"),
+        "{}",
+        closed.junit
+    );
+
+    let [one, two] = shards(&dir, vec![run("shop", 11, 9_000.0, "pass")]);
+    let open = merged(&dir, &[&one, &two, "--baseline", &before]);
+    assert_eq!(open.code, Some(0), "{}", open.said);
+    assert!(open.said.contains("go: all 2 experiments passed"), "{}", open.said);
+    assert!(
+        open.said.contains("This does not close the gate: ") && !open.said.contains("exit code"),
+        "{}",
+        open.said
+    );
+}
+
+#[test]
+fn a_shard_that_is_missing_or_half_written_or_doubled_is_named_in_every_report() {
+    let dir = Dir::new();
+    let [one, two] = shards(&dir, vec![run("shop", 1, 1_000.0, "pass")]);
+    let named = |reports: &MergedReports, why: &str| {
+        let summary = reports.summary.replace('\\', "");
+        for (report, text) in [
+            ("said", &reports.said),
+            ("html", &reports.html),
+            ("summary", &summary),
+            ("junit", &reports.junit),
+        ] {
+            assert!(text.contains(why), "{report}: {why}: {text}");
+        }
+        assert!(!reports.junit.contains("the gate ended before"), "{}", reports.junit);
+        assert!(!reports.summary.contains("not reached"), "{}", reports.summary);
+    };
+    let missing = merged(&dir, &[&one]);
+    assert_eq!(missing.code, Some(4), "{}", missing.said);
+    named(&missing, "of 2 shards one is missing: 2");
+    let answer = "not proven: of 2 experiments 1 has no result; the shards make up no whole: ";
+    assert!(missing.said.contains(answer), "{}", missing.said);
+    assert!(
+        !missing.html.contains("was planned was not run"),
+        "nobody knows whether it was"
+    );
+
+    let doubled = merged(&dir, &[&one, &two, &two]);
+    assert_eq!(doubled.code, Some(2), "{}", doubled.said);
+    named(&doubled, "shard 2 of 2 is there already");
+    assert!(
+        doubled
+            .said
+            .contains("not proven: all 2 experiments passed, but the shards"),
+        "{}",
+        doubled.said
+    );
+
+    fs::write(dir.path("two/campaign.json"), "{\"schema_version\": 1, \"ru").unwrap();
+    let half = merged(&dir, &[&one, &two]);
+    assert_eq!(half.code, Some(4), "{}", half.said);
+    named(&half, "of 2 shards one is missing: 2");
+    named(&half, "EOF while parsing");
+}

@@ -85,6 +85,9 @@ pub struct ExperimentComparison {
     pub is_changed: bool,
     /// The assertions that failed, and are not accepted, with the number of runs.
     pub failing: BTreeMap<String, usize>,
+    /// What made its runs fail and is accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Weakness>,
     /// A failure, or a metric that is worse, was accepted until a day that has passed.
     pub is_expired: bool,
     /// Its metrics, for those that both sides have.
@@ -97,12 +100,18 @@ impl ExperimentComparison {
         self.metrics.iter().filter(move |metric| metric.change == change)
     }
 
+    /// Its metrics that regressed, and nobody accepts that.
+    pub fn regressed(&self) -> impl Iterator<Item = &MetricComparison> {
+        self.changed(Change::Regressed)
+            .filter(|metric| metric.accepted.is_none())
+    }
+
     /// The exit code that it asks for.
     pub fn exit_code(&self) -> u8 {
         const PASSED: u8 = 0;
         const FAILED: u8 = 1;
         const INCONCLUSIVE: u8 = 3;
-        let regressed = self.changed(Change::Regressed).any(|metric| metric.accepted.is_none());
+        let regressed = self.regressed().next().is_some();
         let suspect = self
             .metrics
             .iter()
@@ -199,19 +208,19 @@ impl Comparison {
         accepted: &Accepted,
     ) -> ExperimentComparison {
         let mut is_expired = false;
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut excuses) = (Vec::new(), Vec::new());
         for run in &group.now {
             let weighed = accepted.weigh(run);
             is_expired |= !weighed.expired.is_empty();
-            weighed
-                .accepted
-                .iter()
-                .for_each(|weakness| put(&mut self.accepted, weakness));
+            for weakness in &weighed.accepted {
+                put(&mut self.accepted, weakness);
+                put(&mut excuses, weakness);
+            }
             weighed
                 .expired
                 .iter()
                 .for_each(|weakness| put(&mut self.expired, weakness));
-            verdicts.push(weighed.verdict);
+            verdicts.push((run.verdict.verdict, weighed.verdict));
         }
         let excused = violations(group).all(|run| accepted.weigh(run).verdict != Judgement::Fail);
         let worse = |metric: &&mut MetricComparison| metric.change == Change::Regressed || metric.is_suspect;
@@ -233,7 +242,8 @@ impl Comparison {
                 Acceptance::No => {}
             }
         }
-        let baseline = Tally::of(group.baseline.iter().map(|run| accepted.weigh(run).verdict));
+        let before = group.baseline.iter();
+        let baseline = Tally::of(before.map(|run| (run.verdict.verdict, accepted.weigh(run).verdict)));
         let now = Tally::of(verdicts);
         let latest = group.now.last().or(group.baseline.last());
         ExperimentComparison {
@@ -246,6 +256,7 @@ impl Comparison {
             now,
             is_changed: note::is_changed(group),
             failing: failing(group, accepted),
+            accepted: excuses,
             is_expired,
             metrics,
         }

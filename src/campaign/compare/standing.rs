@@ -8,8 +8,11 @@ use crate::verdict::Judgement;
 /// How the runs of one experiment ended. Failures that are accepted are not among the failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Tally {
-    /// How many passed, or failed by nothing that is not accepted.
+    /// How many passed.
     pub passed: usize,
+    /// How many failed by nothing that is not accepted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub accepted: usize,
     /// How many failed.
     pub failed: usize,
     /// Of how many it cannot be said.
@@ -17,13 +20,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn of(verdicts: impl IntoIterator<Item = Judgement>) -> Self {
+    /// Of each run the judgement, and what it comes to without its accepted failures.
+    pub(super) fn of(verdicts: impl IntoIterator<Item = (Judgement, Judgement)>) -> Self {
         let mut tally = Self::default();
-        for verdict in verdicts {
-            match verdict {
-                Judgement::Pass => tally.passed += 1,
-                Judgement::Fail => tally.failed += 1,
-                Judgement::Inconclusive => tally.inconclusive += 1,
+        for (own, weighed) in verdicts {
+            match (own, weighed) {
+                (Judgement::Fail, Judgement::Pass) => tally.accepted += 1,
+                (_, Judgement::Pass) => tally.passed += 1,
+                (_, Judgement::Fail) => tally.failed += 1,
+                (_, Judgement::Inconclusive) => tally.inconclusive += 1,
             }
         }
         tally
@@ -31,12 +36,12 @@ impl Tally {
 
     /// How many there are.
     pub fn runs(&self) -> usize {
-        self.passed + self.failed + self.inconclusive
+        self.passed + self.accepted + self.failed + self.inconclusive
     }
 
     /// What they come to together.
     pub fn outcome(&self) -> Outcome {
-        match (self.passed, self.failed, self.inconclusive) {
+        match (self.passed + self.accepted, self.failed, self.inconclusive) {
             (0, 0, 0) => Outcome::None,
             (0, 0, _) => Outcome::Inconclusive,
             (_, 0, _) => Outcome::Passes,
@@ -46,6 +51,10 @@ impl Tally {
     }
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// What the runs of one experiment come to together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -53,7 +62,7 @@ pub enum Outcome {
     None,
     /// Of none can anything be said.
     Inconclusive,
-    /// All of which something can be said passed.
+    /// All of which something can be said passed, or failed as accepted.
     Passes,
     /// All of which something can be said failed.
     Fails,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Besides;
 use super::model::{AcceptedRow, Answer, Decision, RunRef, ServiceRow, Worst, Zero, Zeros};
 use crate::campaign::RunRecord;
 use crate::campaign::accept::{Acceptance, Accepted, Weakness, Weighed};
@@ -193,10 +194,14 @@ pub(super) struct Grounds<'a> {
     pub runs: &'a [Counted<'a>],
     pub services: &'a [ServiceRow],
     pub accepted: &'a Accepted,
-    pub not_run: &'a [String],
+    /// How many planned experiments were not run.
+    pub not_run: usize,
+    /// Of how many planned experiments the results are lost.
+    pub lost: usize,
     pub not_read: &'a [String],
     /// Sentences on what decides nothing.
     pub open: Vec<String>,
+    pub besides: &'a Besides,
 }
 
 impl Grounds<'_> {
@@ -215,6 +220,7 @@ impl Grounds<'_> {
             reasons.push(self.passed());
         }
         reasons.extend(self.let_pass());
+        reasons.extend(self.besides.notes.iter().cloned());
         Decision {
             answer,
             reasons,
@@ -234,6 +240,7 @@ impl Grounds<'_> {
         let services = self.unaccepted_services();
         let exceeded = services.iter().filter(|row| row.verdict == Judgement::Fail);
         against.extend(exceeded.map(exceeded_by));
+        against.extend(self.besides.against.iter().cloned());
         against
     }
 
@@ -265,12 +272,19 @@ impl Grounds<'_> {
                 few(&untold)
             ));
         }
-        if !self.not_run.is_empty() {
-            doubts.push(match self.not_run.len() as u64 {
-                1 => "1 experiment that was planned was not run.".to_owned(),
-                number => format!("{} experiments that were planned were not run.", count(number)),
-            });
+        match self.not_run as u64 {
+            0 => {}
+            1 => doubts.push("1 experiment that was planned was not run.".to_owned()),
+            number => doubts.push(format!("{} experiments that were planned were not run.", count(number))),
         }
+        if self.lost > 0 {
+            let of = plural(self.lost as u64, "experiment");
+            doubts.push(format!(
+                "Of {of} that {} planned there is no result.",
+                if self.lost == 1 { "was" } else { "were" }
+            ));
+        }
+        doubts.extend(self.besides.doubts.iter().cloned());
         if !self.not_read.is_empty() {
             doubts.push(match self.not_read.len() as u64 {
                 1 => "1 path could not be read; it is named below.".to_owned(),

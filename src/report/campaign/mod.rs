@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::campaign::accept::Accepted;
+use crate::campaign::shard::plain;
 use crate::campaign::{Campaign, RunRecord};
 
 mod around;
@@ -51,6 +52,21 @@ pub struct Options {
     pub stale_after_ms: u64,
     /// Weaknesses that count against nothing until their day.
     pub accepted: Accepted,
+    /// What decides beside the runs.
+    pub besides: Besides,
+}
+
+/// What decides beside the runs, as whoever made them knows: a sentence each.
+#[derive(Debug, Clone, Default)]
+pub struct Besides {
+    /// What speaks against, such as what regressed.
+    pub against: Vec<String>,
+    /// What is in doubt, such as a shard that is missing.
+    pub doubts: Vec<String>,
+    /// What is to be known and decides nothing.
+    pub notes: Vec<String>,
+    /// Planned experiments of which nobody knows whether they were run, by their files, each with why.
+    pub lost: BTreeMap<PathBuf, String>,
 }
 
 impl Options {
@@ -60,6 +76,7 @@ impl Options {
             now_unix_ms: jiff::Timestamp::now().as_millisecond(),
             stale_after_ms: STALE_AFTER_MS,
             accepted: Accepted::default(),
+            besides: Besides::default(),
         }
     }
 }
@@ -81,7 +98,7 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
         }
     }
     let services = decision::services(&runs, &options.accepted);
-    let not_run = not_run(campaign);
+    let (not_run, lost) = not_run(campaign, &options.besides.lost);
     let freshness = Freshness {
         stale_before_unix_ms: options.now_unix_ms.saturating_sub_unsigned(options.stale_after_ms),
         proofs: &proofs,
@@ -90,9 +107,11 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
         runs: &runs,
         services: &services,
         accepted: &options.accepted,
-        not_run: &not_run,
+        not_run: not_run.len(),
+        lost: lost.len(),
         not_read,
         open: open::open(&runs, &freshness),
+        besides: &options.besides,
     };
     Page {
         nightmail: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,7 +125,7 @@ pub fn page(campaign: &Campaign, not_read: &[String], options: &Options) -> Page
         accepted: decision::accepted(&runs, &options.accepted),
         experiments,
         evidence,
-        not_run,
+        not_run: [not_run, lost].concat(),
         not_read: not_read.to_vec(),
     }
 }
@@ -141,9 +160,16 @@ fn proofs(runs: &[RunRecord]) -> BTreeMap<&str, bool> {
         .collect()
 }
 
-/// Planned experiments of which there is no run, by their files.
-fn not_run(campaign: &Campaign) -> Vec<String> {
-    let was_run = |file: &Path| campaign.runs.iter().any(|run| run.file == file);
-    let missing = campaign.planned.iter().filter(|file| !was_run(file));
-    missing.map(|file| file.display().to_string()).collect()
+/// Planned experiments of which there is no run, by their files: those that were not run, and those whose results are lost,
+/// each with why.
+fn not_run(campaign: &Campaign, lost: &BTreeMap<PathBuf, String>) -> (Vec<String>, Vec<String>) {
+    let was_run = |file: &Path| campaign.runs.iter().any(|run| plain(&run.file) == plain(file));
+    let (mut not_run, mut told) = (Vec::new(), Vec::new());
+    for file in campaign.planned.iter().filter(|file| !was_run(file)) {
+        match lost.get(file) {
+            Some(why) => told.push(format!("{} (no result: {why})", file.display())),
+            None => not_run.push(file.display().to_string()),
+        }
+    }
+    (not_run, told)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::model::{Answer, Notice, Page};
-use super::{Options, page, render};
+use super::{Besides, Options, page, render};
 use crate::campaign::accept::Accepted;
 use crate::campaign::{Campaign, Proof, ProofRow, RunRecord};
 use crate::history::load::History;
@@ -25,6 +25,7 @@ pub(in crate::report) fn options() -> Options {
         now_unix_ms: NOW,
         stale_after_ms: super::STALE_AFTER_MS,
         accepted: Accepted::default(),
+        besides: Besides::default(),
     }
 }
 
@@ -293,6 +294,37 @@ fn a_failure_that_is_accepted_is_told_and_does_not_decide() {
     assert_eq!(model.decision.reasons, ["1 of 2 runs failed: run-1 (2)."]);
     assert!(model.accepted[0].is_expired && model.accepted[0].runs.len() == 1);
     assert!(render(&model).contains("no longer"));
+}
+
+#[test]
+fn what_is_known_beside_the_runs_decides_too() {
+    let mut campaign = records(vec![sample::passed()]);
+    campaign.planned = vec!["lost.yaml".into(), "late.yaml".into(), campaign.runs[0].file.clone()];
+    let besides = |against: &[&str]| Options {
+        besides: Besides {
+            against: against.iter().map(|&line| line.to_owned()).collect(),
+            doubts: vec!["Shard 2 is missing.".to_owned()],
+            notes: vec!["Noted.".to_owned()],
+            lost: [("lost.yaml".into(), "shard 2 is missing".to_owned())].into(),
+        },
+        ..options()
+    };
+    let model = page(&campaign, &[], &besides(&[]));
+    assert_eq!(model.decision.answer, Answer::NotProven);
+    let doubts = [
+        "1 experiment that was planned was not run.",
+        "Of 1 experiment that was planned there is no result.",
+        "Shard 2 is missing.",
+        "Noted.",
+    ];
+    assert_eq!(model.decision.reasons, doubts);
+    assert_eq!(
+        model.not_run,
+        ["late.yaml", "lost.yaml (no result: shard 2 is missing)"]
+    );
+    let model = page(&campaign, &[], &besides(&["It regressed."]));
+    assert_eq!(model.decision.answer, Answer::NoGo);
+    assert_eq!(model.decision.reasons[0], "It regressed.");
 }
 
 #[test]

@@ -4,22 +4,36 @@ use std::fmt::Write;
 
 use super::{rows, words};
 use crate::campaign::compare::Comparison;
-use crate::report::summary::{escape, glyph};
-use crate::verdict::Judgement;
+use crate::report::mark::Mark;
+use crate::report::summary::escape;
 
 /// Rows of a table, and lines of a list, at most: a comment has a limit.
 const ROWS_MAX: usize = 100;
 
 /// Renders the comparison.
 pub fn render(comparison: &Comparison) -> String {
-    let judged = match comparison.exit_code {
-        0 => Judgement::Pass,
-        1 => Judgement::Fail,
-        _ => Judgement::Inconclusive,
+    let mark = match comparison.exit_code {
+        0 => Mark::Pass,
+        1 => Mark::Fail,
+        _ => Mark::Doubt,
     };
+    told(comparison, mark, &format!("Exit code {}.", comparison.exit_code))
+}
+
+/// Renders the comparison as part of a gate, whose exit code is its own.
+pub fn of_gate(comparison: &Comparison) -> String {
+    let mark = match comparison.exit_code {
+        0 => Mark::Pass,
+        1 => Mark::Fail,
+        _ => Mark::Known,
+    };
+    told(comparison, mark, words::to_gate(comparison))
+}
+
+fn told(comparison: &Comparison, mark: Mark, what_follows: &str) -> String {
     let mut page = format!(
         "## {} Compared with the baseline\n\n**{}**\n\n",
-        glyph(judged),
+        mark.emoji(),
         escape(&words::answer(comparison))
     );
     table(&mut page, &rows::EXPERIMENTS, rows::experiments(comparison));
@@ -38,10 +52,9 @@ pub fn render(comparison: &Comparison) -> String {
     }
     let _ = writeln!(
         page,
-        "{}\n\n{} Exit code {}.",
+        "{}\n\n{} {what_follows}",
         words::metrics_counted(comparison),
-        words::how_compared(comparison).join(" ").replace('<', "&lt;"),
-        comparison.exit_code
+        words::how_compared(comparison).join(" ").replace('<', "&lt;")
     );
     page
 }
@@ -51,7 +64,7 @@ fn table(page: &mut String, head: &[&str], rows: Vec<rows::Row>) {
     let total = rows.len();
     for row in rows.into_iter().take(ROWS_MAX) {
         let cells: Vec<String> = row.cells.iter().map(|cell| escape(cell)).collect();
-        let _ = writeln!(page, "| {} | {} |", glyph(row.gravity), cells.join(" | "));
+        let _ = writeln!(page, "| {} | {} |", row.mark.emoji(), cells.join(" | "));
     }
     page.push('\n');
     more(page, "", total);

@@ -7,8 +7,9 @@ mod rows;
 mod terminal;
 mod words;
 
-pub use markdown::render as markdown;
-pub use terminal::render as text;
+pub use markdown::{of_gate as markdown_of_gate, render as markdown};
+pub use terminal::{of_gate as text_of_gate, render as text};
+pub(super) use words::{regression, regression_figures};
 
 /// The comparison in JSON.
 pub fn json(comparison: &Comparison) -> serde_json::Result<String> {

@@ -2,12 +2,12 @@
 
 use super::words;
 use crate::campaign::compare::{Change, Comparison, ExperimentComparison, MetricComparison};
+use crate::report::mark::Mark;
 use crate::report::text::{clean, clean_prose};
-use crate::verdict::Judgement;
 
 /// A row: what it is to be taken for, and its cells.
 pub(super) struct Row {
-    pub gravity: Judgement,
+    pub mark: Mark,
     pub cells: Vec<String>,
 }
 
@@ -16,7 +16,7 @@ pub(super) const EXPERIMENTS: [&str; 5] = ["experiment", "engine", "before", "no
 /// A row for each experiment, the gravest first.
 pub(super) fn experiments(comparison: &Comparison) -> Vec<Row> {
     let row = |experiment: &ExperimentComparison| Row {
-        gravity: words::gravity(experiment),
+        mark: words::mark(experiment),
         cells: [
             name(experiment),
             clean(&experiment.engine),
@@ -27,7 +27,7 @@ pub(super) fn experiments(comparison: &Comparison) -> Vec<Row> {
         .into(),
     };
     let mut rows: Vec<Row> = comparison.experiments.iter().map(row).collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.gravity));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.mark));
     rows
 }
 
@@ -46,7 +46,7 @@ pub(super) fn metrics(comparison: &Comparison) -> Vec<Row> {
     let mut rows = Vec::new();
     for experiment in &comparison.experiments {
         rows.extend(experiment.metrics.iter().filter_map(|metric| {
-            let gravity = gravity(metric)?;
+            let mark = mark(metric)?;
             let cells = [
                 name(experiment),
                 clean(&metric.metric),
@@ -57,20 +57,22 @@ pub(super) fn metrics(comparison: &Comparison) -> Vec<Row> {
                 words::change(metric),
             ];
             Some(Row {
-                gravity,
+                mark,
                 cells: cells.into(),
             })
         }));
     }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.gravity));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.mark));
     rows
 }
 
-fn gravity(metric: &MetricComparison) -> Option<Judgement> {
+fn mark(metric: &MetricComparison) -> Option<Mark> {
     match metric.change {
-        Change::Regressed if metric.accepted.is_none() => Some(Judgement::Fail),
-        Change::NotEnoughData if metric.is_suspect => Some(Judgement::Inconclusive),
-        Change::Regressed | Change::Improved => Some(Judgement::Pass),
+        Change::Regressed if metric.accepted.is_none() => Some(Mark::Fail),
+        Change::NotEnoughData if metric.is_suspect && metric.accepted.is_none() => Some(Mark::Doubt),
+        Change::Regressed => Some(Mark::Known),
+        Change::NotEnoughData if metric.is_suspect => Some(Mark::Known),
+        Change::Improved => Some(Mark::Pass),
         Change::AsBefore | Change::NotEnoughData => None,
     }
 }

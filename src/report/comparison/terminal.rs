@@ -6,10 +6,18 @@ use super::{rows, words};
 use crate::campaign::compare::Comparison;
 use crate::report::table::Table;
 use crate::report::terminal::Style;
-use crate::report::words::glyph;
 
 /// Renders the comparison.
 pub fn render(comparison: &Comparison, style: &Style) -> String {
+    format!("{}exit code {}\n", told(comparison, style), comparison.exit_code)
+}
+
+/// Renders the comparison as part of a gate, whose exit code is its own.
+pub fn of_gate(comparison: &Comparison, style: &Style) -> String {
+    format!("{}{}\n", told(comparison, style), words::to_gate(comparison))
+}
+
+fn told(comparison: &Comparison, style: &Style) -> String {
     let mut text = table(&rows::EXPERIMENTS, rows::experiments(comparison), style);
     let metrics = rows::metrics(comparison);
     if !metrics.is_empty() {
@@ -25,11 +33,10 @@ pub fn render(comparison: &Comparison, style: &Style) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{}\n{}\n\n{}\nexit code {}",
+        "\n{}\n{}\n\n{}",
         words::metrics_counted(comparison),
         words::how_compared(comparison).join("\n"),
-        words::answer(comparison),
-        comparison.exit_code
+        words::answer(comparison)
     );
     text
 }
@@ -38,7 +45,7 @@ fn table(head: &[&'static str], rows: Vec<rows::Row>, style: &Style) -> String {
     let head: Vec<&'static str> = [""].into_iter().chain(head.iter().copied()).collect();
     let mut table = Table::new(&head);
     for row in rows {
-        let mark = glyph(row.gravity, style.unicode).to_owned();
+        let mark = row.mark.glyph(style.unicode).to_owned();
         table.row([mark].into_iter().chain(row.cells).collect());
     }
     table.render(style)

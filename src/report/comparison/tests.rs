@@ -13,12 +13,23 @@ const USUAL: [f64; 5] = [1_500.0, 1_750.0, 1_250.0, 1_500.0, 2_000.0];
 fn runs(named: &str) -> (Vec<RunRecord>, Vec<RunRecord>) {
     let name = |kind: &str| format!("{kind}{named}");
     let (mut before, mut now) = (Vec::new(), Vec::new());
-    for (number, kind) in ["as-before", "flaky", "improved", "now-fails", "regressed", "suspect"]
-        .iter()
-        .enumerate()
-    {
+    const KINDS: [&str; 8] = [
+        "as-before",
+        "excused",
+        "flaky",
+        "improved",
+        "now-fails",
+        "regressed",
+        "still-fails",
+        "suspect",
+    ];
+    for (number, kind) in KINDS.iter().enumerate() {
         let first = number as i64 * 100;
-        before.extend(recovered(&name(kind), first, &USUAL));
+        let mut earlier = recovered(&name(kind), first, &USUAL);
+        if *kind == "still-fails" {
+            earlier = earlier.into_iter().map(|run| failed(run, "recovery")).collect();
+        }
+        before.extend(earlier);
         let mut later = match *kind {
             "improved" => recovered(&name(kind), first + 50, &[250.0, 500.0, 250.0, 750.0, 500.0]),
             "regressed" => recovered(&name(kind), first + 50, &[4_000.0, 4_250.0, 3_750.0, 4_500.0, 4_000.0]),
@@ -27,7 +38,7 @@ fn runs(named: &str) -> (Vec<RunRecord>, Vec<RunRecord>) {
         };
         let failing = match *kind {
             "flaky" => 2,
-            "now-fails" => 5,
+            "excused" | "now-fails" | "still-fails" => 5,
             _ => 0,
         };
         for run in &mut later[..failing] {
@@ -50,6 +61,7 @@ fn accepted() -> Accepted {
     let text = "
 - {experiment: now-fails, assertion: recovery, reason: the pool waits, owner: team-postage, until: 2026-11-29}
 - {experiment: regressed, metric: recovery-time, reason: more work, owner: team-postage, until: 2027-01-31}
+- {experiment: excused, assertion: '*', reason: the pool waits, owner: team-postage, until: 2027-01-31}
 - {experiment: as-before, assertion: recovery, reason: mended, owner: team-postage, until: 2027-01-31}
 ";
     let dir = tempfile::tempdir().unwrap();
@@ -87,6 +99,27 @@ fn a_comparison_on_a_terminal() {
 fn a_comparison_with_accepted_weaknesses_on_a_terminal() {
     let comparison = comparison("", &accepted()).with_unread(vec!["runs/y: half written\n  hint: judge it".to_owned()]);
     insta::assert_snapshot!("text_accepted", placeless(&text(&comparison, &UNICODE)));
+}
+
+#[test]
+fn what_fails_as_before_or_as_accepted_has_a_sign_of_its_own() {
+    let row = |comparison: &Comparison, name: &str| {
+        let text = text(comparison, &UNICODE);
+        let row = text.lines().find(|line| line.contains(&format!("postage/{name} ")));
+        row.unwrap().to_owned()
+    };
+    let before = row(&comparison("", &Accepted::default()), "still-fails");
+    assert!(
+        before.starts_with('!') && before.contains("fails as before: recovery"),
+        "{before}"
+    );
+    let excused = row(&comparison("", &accepted()), "excused");
+    assert!(excused.starts_with('!'), "{excused}");
+    assert!(excused.contains("0 of 5 passed, 5 failed as accepted"), "{excused}");
+    assert!(
+        excused.ends_with("fails as accepted: * until 2027-01-31 by team-postage"),
+        "{excused}"
+    );
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! What is said of a comparison.
 
+use crate::campaign::accept::Weakness;
 use crate::campaign::compare::change::{MissingRuns, RUNS_MIN};
 use crate::campaign::compare::metric::MetricUnit;
 use crate::campaign::compare::{
     Change, Comparison, ExperimentComparison, MetricComparison, Outcome, Spread, Standing, Tally,
 };
+use crate::report::mark::Mark;
 use crate::report::text::{clean, count, duration, list, percent_of, plural, trim};
-use crate::verdict::Judgement;
 
 /// How the figures of a row are to be read.
 pub(super) const HOW_SHOWN: &str = "before and now: median (least to greatest; runs)";
@@ -36,22 +37,28 @@ pub(super) fn how_compared(comparison: &Comparison) -> Vec<String> {
 
 /// `5 of 6 passed, 1 inconclusive`.
 pub(super) fn tally(tally: &Tally) -> String {
-    let doubt = match tally.inconclusive {
-        0 => String::new(),
-        number => format!(", {number} inconclusive"),
-    };
+    let others = [
+        (tally.accepted, "failed as accepted"),
+        (tally.inconclusive, "inconclusive"),
+    ];
+    let others = others.into_iter().filter(|(number, _)| *number > 0);
+    let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
     match tally.outcome() {
         Outcome::None => "-".to_owned(),
-        _ => format!("{} of {} passed{doubt}", tally.passed, tally.runs()),
+        _ => format!("{} of {} passed{others}", tally.passed, tally.runs()),
     }
 }
 
 /// What the experiment's row is to be taken for.
-pub(super) fn gravity(experiment: &ExperimentComparison) -> Judgement {
+pub(super) fn mark(experiment: &ExperimentComparison) -> Mark {
+    let is_known = matches!(experiment.standing, Standing::StillFails | Standing::Missing)
+        || experiment.now.accepted > 0
+        || experiment.metrics.iter().any(|metric| metric.accepted.is_some());
     match experiment.exit_code() {
-        0 => Judgement::Pass,
-        3 => Judgement::Inconclusive,
-        _ => Judgement::Fail,
+        0 if is_known => Mark::Known,
+        0 => Mark::Pass,
+        3 => Mark::Doubt,
+        _ => Mark::Fail,
     }
 }
 
@@ -74,6 +81,13 @@ pub(super) fn standing(experiment: &ExperimentComparison) -> String {
             Outcome::Inconclusive | Outcome::None => "new, inconclusive".to_owned(),
         }),
         Standing::Missing => said.push("missing: the baseline has it".to_owned()),
+    }
+    if !experiment.accepted.is_empty() {
+        let weaknesses = experiment.accepted.iter();
+        let told = weaknesses
+            .map(|Weakness { what, until, owner, .. }| clean(&format!("{what} until {until} by {owner}")))
+            .collect::<Vec<_>>();
+        said.push(format!("fails as accepted: {}", list(&told)));
     }
     if experiment.is_expired {
         said.push("acceptance expired".to_owned());
@@ -99,6 +113,37 @@ pub(super) fn standing(experiment: &ExperimentComparison) -> String {
     match said.is_empty() {
         true => "as before".to_owned(),
         false => said.join("; "),
+    }
+}
+
+/// What became worse than the baseline's, short: `recovery-time of answers-lost regressed`.
+pub(in crate::report) fn regression(experiment: &ExperimentComparison, metric: Option<&MetricComparison>) -> String {
+    let name = clean(&experiment.experiment);
+    match metric {
+        Some(metric) => format!("{} of {name} regressed", clean(&metric.metric)),
+        None => format!("{name} looks worse than was accepted until a day that has passed"),
+    }
+}
+
+/// The same with its figures: `recovery-time of answers-lost regressed: median 1.5 s before, 4 s now (+167 %)`.
+pub(in crate::report) fn regression_figures(
+    experiment: &ExperimentComparison,
+    metric: Option<&MetricComparison>,
+) -> String {
+    let said = regression(experiment, metric);
+    let Some(metric) = metric else { return said };
+    let median = |of: &Spread| {
+        of.median
+            .map_or_else(|| "not over".to_owned(), |number| value(number, metric.unit))
+    };
+    match metric.is_violation {
+        true => format!("{said}: it must be zero, and is {}", median(&metric.now)),
+        false => format!(
+            "{said}: median {} before, {} now ({})",
+            median(&metric.baseline),
+            median(&metric.now),
+            moved(metric)
+        ),
     }
 }
 
@@ -253,10 +298,36 @@ pub(super) fn answer(comparison: &Comparison) -> String {
             )
         })
         .collect();
+    let known = [
+        (
+            number(&|experiment| experiment.standing == Standing::StillFails),
+            "as before",
+        ),
+        (number(&|experiment| experiment.now.accepted > 0), "as accepted"),
+    ];
+    let known = known.into_iter().filter(|(number, _)| *number > 0);
+    let known = known.map(|(number, how)| format!("{number} {} {how}", if number > 1 { "fail" } else { "fails" }));
+    let known: Vec<String> = known.collect();
     let of = plural(number(&compared) as u64, "experiment");
-    match said.is_empty() {
-        true => format!("Nothing became worse in {of} compared with the baseline."),
-        false => format!("Of {of} compared with the baseline: {}.", said.join(", ")),
+    match (said.is_empty(), known.is_empty()) {
+        (true, true) => format!("Nothing became worse in {of} compared with the baseline."),
+        (true, false) => format!(
+            "Nothing became worse in {of} compared with the baseline; {}.",
+            known.join(", ")
+        ),
+        (false, _) => format!(
+            "Of {of} compared with the baseline: {}.",
+            [said, known].concat().join(", ")
+        ),
+    }
+}
+
+/// What follows from a comparison for the gate that it is part of.
+pub(super) fn to_gate(comparison: &Comparison) -> &'static str {
+    match comparison.exit_code {
+        0 => "This does not close the gate.",
+        1 => "This closes the gate.",
+        _ => "This does not close the gate: what cannot be told of so few runs closes none.",
     }
 }
 

@@ -83,7 +83,11 @@ impl Site {
     pub fn of(campaign: &Campaign, not_read: &[String], made_unix_ms: i64, stale_after_ms: i64) -> Self {
         let mut by_experiment: BTreeMap<(&str, &str, &str), Vec<&RunRecord>> = BTreeMap::new();
         for run in &campaign.runs {
-            let key = (run.system.as_str(), run.verdict.experiment.as_str(), run.engine.as_str());
+            let key = (
+                run.system.as_str(),
+                run.verdict.experiment.as_str(),
+                run.engine.as_str(),
+            );
             by_experiment.entry(key).or_default().push(run);
         }
         let mut slugs = Slugs::default();

@@ -76,10 +76,16 @@ fn shards_are_a_whole_once_they_are_merged() {
         let campaign = json(parlour.path("whole/campaign.json"));
         for run in campaign["runs"].as_array().unwrap() {
             let folder = PathBuf::from(run["folder"].as_str().unwrap());
+            assert!(folder.starts_with(".."), "{} would not move with it", folder.display());
+            let folder = parlour.path("whole").join(folder);
             assert!(folder.is_dir(), "{} leads nowhere", folder.display());
         }
         let half = ended(parlour, "merge", &["two"], "half", &[]);
-        half.assert(4, &["of 2 shards one is missing: 1", "1 was not reached"]);
+        half.assert(4, &["of 2 shards one is missing: 1", "1 has no result"]);
+        for report in ["report.html", "summary.md", "junit.xml"] {
+            let text = std::fs::read_to_string(parlour.path("half").join(report)).unwrap();
+            assert!(text.contains("of 2 shards one is missing: 1"), "{report}: {text}");
+        }
     });
 }
 
