@@ -218,9 +218,9 @@ impl Postgres {
         plugins(&mut closure, &installation.plugins, &inside(&installation.plugins))?;
         let mut folders: Vec<String> = closure.install(&mut rootfs)?.into_iter().collect();
         folders.extend(shell(&mut rootfs)?);
+        folders.extend(tool(&mut rootfs, "sleep")?);
         if self.failover_manager.is_some() {
-            let remove = find_program("rm").ok_or_else(|| ImageError::new("this host has no program `rm`"))?;
-            folders.extend(host_program(&mut rootfs, Path::new("/bin/rm"), &remove)?);
+            folders.extend(tool(&mut rootfs, "rm")?);
         }
         let keep = |name: &str| !matches!(name, "man" | "doc" | "contrib" | "locale") && !name.ends_with(".1.gz");
         rootfs.host_folder(&installation.share, &inside(&installation.share), &keep)?;
@@ -314,6 +314,12 @@ fn shell(rootfs: &mut RootFs) -> Result<Option<String>, ImageError> {
         .or_else(|| find_program("sh"))
         .ok_or_else(|| ImageError::new("this host has no shell `sh`"))?;
     host_program(rootfs, Path::new("/bin/sh"), &host)
+}
+
+/// A small program that the start scripts call.
+fn tool(rootfs: &mut RootFs, name: &str) -> Result<Option<String>, ImageError> {
+    let host = find_program(name).ok_or_else(|| ImageError::new(format!("this host has no program `{name}`")))?;
+    host_program(rootfs, &Path::new("/bin").join(name), &host)
 }
 
 /// A program of the host at that path, with its libraries. Gives the folders that its loader must be told of.

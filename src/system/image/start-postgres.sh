@@ -3,8 +3,9 @@
 # - STANDBY_OF=HOST: as a streaming standby of that host. Once only: a standby that was promoted and starts again is what it
 #   was before.
 # - REJOIN=HOST,HOST: the servers that may have been promoted in its place. Started again, a primary asks each of them; where
-#   one writes a newer timeline, it gives up what it has written since they parted (pg_rewind), and follows that one. Where
-#   nobody answers it starts as what it was.
+#   one writes a newer timeline, it gives up what it has written since they parted (pg_rewind), and follows that one. A server that
+#   is there and cannot answer, since it is starting or has too many clients, is asked until it does: two would write otherwise.
+#   Where nobody is there it starts as what it was.
 # - POSTGRES_SETTINGS="name=value name=value": settings over those of the command; a value has no space in it.
 set -ef
 
@@ -28,6 +29,22 @@ timeline_of() {
         WHERE NOT pg_is_in_recovery()"
 }
 
+# The same, asked until it is told. Only where nothing is there three times in a row nobody can tell.
+timeline_told_by() {
+    missed=0
+    while [ "$missed" -lt 3 ]; do
+        if timeline_of "$1"; then return 0; fi
+        there=0
+        pg_isready -q -h "$1" -U postgres -t 2 || there=$?
+        case $there in
+            0 | 1) missed=0 ;;
+            *) missed=$((missed + 1)) ;;
+        esac
+        sleep 0.2
+    done
+    return 1
+}
+
 rejoin() {
     # What holds the data of a server that was killed is its number in there; this is a new life of the container, and nobody
     # else is in it.
@@ -48,7 +65,7 @@ elif [ -n "$REJOIN" ] && [ -e "$PGDATA/nightmail.started" ] && [ ! -e "$PGDATA/s
     IFS=,
     for host in $REJOIN; do
         IFS=' '
-        theirs=$(timeline_of "$host") || theirs=
+        theirs=$(timeline_told_by "$host") || theirs=
         if [ "${theirs:-0}" -gt "$own" ]; then
             echo "replaced: $host writes timeline $theirs, this server has written $own"
             rejoin "$host"
