@@ -180,6 +180,10 @@ fn waited(waits: &Waits, usual_ms: f64, what: &str) -> String {
     let (waited_ms, usual_ms) = (duration(waits.median_ms), duration(usual_ms));
     match (waits.arrived, waits.waited) {
         (1, _) => format!("{time} the one who came had to wait {waited_ms} for {what} where {usual_ms} was usual"),
+        (arrived, 1) => format!(
+            "{time} 1 of {} had to wait {waited_ms} for {what} where {usual_ms} was usual",
+            count(arrived)
+        ),
         (arrived, waited) => {
             let who = match arrived == waited {
                 true => format!("all {}", count(arrived)),
@@ -291,9 +295,7 @@ fn over(verdict: &Verdict) -> Vec<String> {
             .recovery_time_ms
             .is_some_and(|recovered_ms| ms <= recovered_ms || duration(ms) == duration(recovered_ms));
         sentences.push(match is_by_then {
-            true if words::back_before_heal_ms(verdict).is_some() => {
-                "What had piled up was worked off by the last heal.".to_owned()
-            }
+            _ if ms == 0.0 => "What had piled up was worked off by the last heal.".to_owned(),
             true => "What had piled up was worked off by then.".to_owned(),
             false => format!("What had piled up was worked off {} after that heal.", duration(ms)),
         });

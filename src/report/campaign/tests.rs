@@ -519,7 +519,7 @@ fn a_campaign_file_tells_what_its_records_hold_when_the_folders_are_gone() {
         (there.decision.answer, &there.decision.reasons)
     );
     let unproven = "Nothing shows that 1 of 1 experiment can fail: answers-lost.".to_owned();
-    assert_eq!(there.decision.open, [unproven.clone()]);
+    assert_eq!(there.decision.open, std::slice::from_ref(&unproven));
     let evidence = "The evidence of 1 run is not there: answers-lost (1).".to_owned();
     assert_eq!(gone.decision.open, [unproven, evidence]);
     assert!(gone.evidence[0].files.is_empty());
