@@ -92,7 +92,8 @@ pub fn took(events: &[Entry]) -> Duration {
 
 /// Writes a file under another name and renames it, so that whoever reads it reads the whole of it.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let unfinished = dir.join(format!(".{name}.unfinished"));
+    // Several commands may write into one folder at the same time.
+    let unfinished = dir.join(format!(".{name}.unfinished-{}", std::process::id()));
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
         file.write_all(content)?;

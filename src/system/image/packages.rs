@@ -53,6 +53,7 @@ pub fn unpack(packages: &[String]) -> Result<PathBuf, ImageError> {
 
 fn download(folder: &Path, packages: &[String]) -> Result<(), ImageError> {
     let output = Command::new("apt-get")
+        .args(as_oneself())
         .args(["--quiet", "download"])
         .args(packages)
         .current_dir(folder)
@@ -65,6 +66,16 @@ fn download(folder: &Path, packages: &[String]) -> Result<(), ImageError> {
             &format!("apt-get download {}", packages.join(" ")),
             &output,
         ))
+    }
+}
+
+/// APT that finds itself root fetches as another user. In a user namespace there is none to change to, and there it is not root
+/// outside.
+fn as_oneself() -> &'static [&'static str] {
+    let may_not_change = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|said| said.trim() == "deny");
+    match may_not_change {
+        true => &["--option", "APT::Sandbox::User=root"],
+        false => &[],
     }
 }
 

@@ -143,7 +143,9 @@ fn sigkill_at_any_moment_leaves_nothing() {
                 std::thread::sleep(Duration::from_millis(5));
             }
             run.signal(Signal::SIGKILL);
-            assert_eq!(run.exit_code(), None);
+            // On a quick machine it may have ended by itself a moment before.
+            let code = run.exit_code();
+            assert!(matches!(code, None | Some(0)), "{code:?}");
             parlour.assert_nothing_left(GONE_WITHIN);
         }
         assert!(

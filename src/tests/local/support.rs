@@ -211,8 +211,9 @@ impl Parlour {
 
     /// The run folder, if there is just one.
     pub fn run_dir(&self) -> Option<PathBuf> {
-        let mut found = std::fs::read_dir(self.path("runs")).ok()?.flatten();
-        let dir = found.next()?.path();
+        let entries = std::fs::read_dir(self.path("runs")).ok()?.flatten();
+        let mut found = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        let dir = found.next()?;
         assert!(found.next().is_none(), "there are several run folders");
         Some(dir)
     }
