@@ -219,7 +219,7 @@ fn a_report_that_cannot_be_written_hides_neither_the_verdict_nor_the_others() {
     for name in [verdict::FILE, summary::FILE, html::FILE] {
         assert!(dir.path().join(name).is_file(), "{name}");
     }
-    let mut names = std::fs::read_dir(dir.path())
+    let mut names = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
     assert!(!names.any(|name| name.to_string_lossy().contains("unfinished")));

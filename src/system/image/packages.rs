@@ -63,7 +63,7 @@ fn download(folder: &Path, packages: &[String]) -> Result<(), ImageError> {
         Ok(())
     } else {
         Err(ImageError::command(
-            &format!("apt-get download {}", packages.join(" ")),
+            &format!("apt-get download {}, into {},", packages.join(" "), folder.display()),
             &output,
         ))
     }
