@@ -20,7 +20,7 @@ use crate::yaml::Document;
 use crate::yaml::place::Place;
 
 /// Stands for every assertion of an experiment but its invariants.
-pub(super) const ANY: &str = "*";
+const ANY: &str = "*";
 
 /// An accepted weakness, as its file says it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +121,32 @@ pub struct Weakness {
     pub place: String,
 }
 
+impl Weakness {
+    /// Whether it is about that assertion, if it is about one at all.
+    pub fn is_about(&self, assertion: &Assertion) -> bool {
+        names_assertion(&self.what, assertion)
+    }
+}
+
+/// Whether what an entry says means that assertion: by its name, or as any but an invariant.
+fn names_assertion(what: &str, assertion: &Assertion) -> bool {
+    match what {
+        ANY => assertion.kind != AssertionKind::Invariant,
+        name => assertion.name == name,
+    }
+}
+
+impl Entry {
+    /// Whether it is about runs of that experiment on that system.
+    fn is_of(&self, system: &str, experiment: &str) -> bool {
+        self.experiment == experiment && self.system.as_deref().is_none_or(|of| of == system)
+    }
+
+    fn is_of_run(&self, run: &RunRecord) -> bool {
+        self.is_of(&run.system, &run.verdict.experiment)
+    }
+}
+
 impl fmt::Display for Weakness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -216,12 +242,8 @@ impl Accepted {
 
     /// Only what is about the experiments of these runs: on one of several machines nobody knows what became of the others.
     pub fn about(mut self, runs: &[RunRecord]) -> Self {
-        let is_about = |entry: &Entry, run: &RunRecord| {
-            let system = entry.system.as_deref();
-            entry.experiment == run.verdict.experiment && system.is_none_or(|system| system == run.system)
-        };
         self.entries
-            .retain(|(entry, _)| runs.iter().any(|run| is_about(entry, run)));
+            .retain(|(entry, _)| runs.iter().any(|run| entry.is_of_run(run)));
         self
     }
 
@@ -269,10 +291,8 @@ impl Accepted {
     /// Whether that assertion of a run may fail.
     pub fn assertion(&self, run: &RunRecord, assertion: &Assertion) -> Acceptance<'_> {
         self.find(&run.system, &run.verdict.experiment, |entry| {
-            match entry.assertion.as_deref() {
-                Some(ANY) => assertion.kind != AssertionKind::Invariant,
-                name => name == Some(&assertion.name),
-            }
+            let what = entry.assertion.as_deref();
+            what.is_some_and(|what| names_assertion(what, assertion))
         })
     }
 
@@ -298,9 +318,7 @@ impl Accepted {
 
     /// The first that is accepted; otherwise one that was.
     fn find(&self, system: &str, experiment: &str, fits: impl Fn(&Entry) -> bool) -> Acceptance<'_> {
-        let is_of = |entry: &Entry| {
-            entry.experiment == experiment && entry.system.as_deref().is_none_or(|of| of == system) && fits(entry)
-        };
+        let is_of = |entry: &Entry| entry.is_of(system, experiment) && fits(entry);
         let mut expired = None;
         for (entry, weakness) in self.entries.iter().filter(|(entry, _)| is_of(entry)) {
             match self.today <= entry.until.0 {
@@ -434,10 +452,7 @@ fn check(document: &Document, place: &Place, entry: &Entry, found: &mut Vec<Diag
 /// Why an entry on an assertion accepts nothing of these runs, if so.
 fn why_unmatched(entry: &Entry, runs: &[RunRecord]) -> Option<String> {
     let (_, experiment, what) = names(entry);
-    let is_of = |run: &&RunRecord| {
-        run.verdict.experiment == experiment && entry.system.as_deref().is_none_or(|system| system == run.system)
-    };
-    let of_it: Vec<&RunRecord> = runs.iter().filter(is_of).collect();
+    let of_it: Vec<&RunRecord> = runs.iter().filter(|run| entry.is_of_run(run)).collect();
     if of_it.is_empty() {
         let known = runs.iter().map(|run| run.verdict.experiment.as_str()).collect();
         let meant = meant(known, experiment);
@@ -457,10 +472,7 @@ fn meant(known: Vec<&str>, wanted: &str) -> String {
 
 fn why_no_assertion(experiment: &str, what: &str, runs: &[&RunRecord]) -> Option<String> {
     let assertions: Vec<&Assertion> = runs.iter().flat_map(|run| &run.verdict.assertions).collect();
-    let is_named = |assertion: &&&Assertion| match what {
-        ANY => assertion.kind != AssertionKind::Invariant,
-        name => assertion.name == name,
-    };
+    let is_named = |assertion: &&&Assertion| names_assertion(what, assertion);
     let mut named = assertions.iter().filter(is_named).peekable();
     if named.peek().is_none() && what != ANY {
         let known = assertions.iter().map(|assertion| assertion.name.as_str()).collect();

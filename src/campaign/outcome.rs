@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::accept::{ANY, Weakness};
+use super::accept::Weakness;
 use super::compare::{Comparison, ExperimentComparison, MetricComparison};
 use super::shard::plain;
 use super::{Campaign, RunRecord, names};
-use crate::verdict::{Assertion, AssertionKind, Judgement, Status, worst};
+use crate::verdict::{Assertion, Judgement, Status, worst};
 
 /// The exit code of what was not run: it cannot be said.
 const NOT_REACHED: u8 = 3;
@@ -66,10 +66,7 @@ impl Counted {
 
     /// Whose acceptance the failure of that assertion falls under.
     pub fn acceptance(&self, assertion: &Assertion) -> Option<&Weakness> {
-        let named = |weakness: &&Weakness| weakness.what == assertion.name;
-        let any = |weakness: &&Weakness| weakness.what == ANY && assertion.kind != AssertionKind::Invariant;
-        let mut accepted = self.accepted.iter();
-        let found = accepted.clone().find(named).or_else(|| accepted.find(any));
+        let found = self.accepted.iter().find(|weakness| weakness.is_about(assertion));
         found.filter(|_| assertion.finding.verdict == Judgement::Fail)
     }
 
@@ -235,7 +232,7 @@ mod tests {
     use super::super::Shard;
     use super::*;
     use crate::report::sample;
-    use crate::verdict::Verdict;
+    use crate::verdict::{AssertionKind, Verdict};
 
     fn plain_weight(run: &RunRecord) -> Counted {
         Counted::plainly(run.verdict.exit_code)

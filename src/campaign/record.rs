@@ -169,17 +169,18 @@ impl Campaign {
         Ok(campaign.read_in(file.parent().unwrap_or(Path::new(""))))
     }
 
-    /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files. What cannot be read is
+    /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files, or folders with nothing but
+    /// that. What cannot be read is
     /// told apart, and keeps nothing else from being read; a proof that cannot be is none. A run that is met twice counts once.
     pub fn gather(paths: &[PathBuf]) -> (Self, Vec<ReadError>) {
         let (mut runs, mut wrong): (Vec<RunRecord>, Vec<ReadError>) = Default::default();
         let mut planned = Vec::new();
         for path in paths {
-            if path.is_file() {
-                match Self::read(path) {
+            if let Some(file) = file_of(path) {
+                match Self::read(&file) {
                     Ok(campaign) => {
                         planned.extend(campaign.planned);
-                        let beside = |run: RunRecord| run.beside(path);
+                        let beside = |run: RunRecord| run.beside(&file);
                         runs.extend(campaign.runs.into_iter().map(beside));
                     }
                     Err(error) => wrong.push(error),
@@ -210,6 +211,15 @@ impl Campaign {
         };
         (campaign, wrong)
     }
+}
+
+/// The campaign's file at a path: itself, or the one in a folder that holds that and no runs, as `merge` leaves it.
+fn file_of(path: &Path) -> Option<PathBuf> {
+    if path.is_file() {
+        return Some(path.to_owned());
+    }
+    let file = path.join(FILE);
+    (file.is_file() && find_runs(path).is_err()).then_some(file)
 }
 
 /// The run folders at a path: itself, or those right below it, by name.

@@ -42,6 +42,7 @@ mod timeline;
 mod windows;
 mod writers;
 
+pub(crate) use bins::BIN_US;
 pub use checked::{Breach, Checked, Lost};
 pub use evidence::Evidence;
 pub use impact::put_to_test;

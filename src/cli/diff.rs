@@ -8,7 +8,7 @@ use super::args::{BaselineArgs, DiffArgs, DiffFormat};
 use super::exit;
 use crate::campaign::accept::Accepted;
 use crate::campaign::compare::{Comparison, compare};
-use crate::campaign::{self, Campaign, baseline, find_runs};
+use crate::campaign::{Campaign, baseline};
 use crate::report::comparison;
 use crate::report::terminal::Style;
 
@@ -113,7 +113,7 @@ fn gather(paths: &[PathBuf]) -> Result<(Campaign, Vec<String>), String> {
             ));
         }
     }
-    let (campaign, wrong) = Campaign::gather(&paths.iter().map(|path| file_or_folder(path)).collect::<Vec<_>>());
+    let (campaign, wrong) = Campaign::gather(paths);
     let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     match campaign.runs.is_empty() {
         true if wrong.is_empty() => Err(format!(
@@ -122,15 +122,6 @@ fn gather(paths: &[PathBuf]) -> Result<(Campaign, Vec<String>), String> {
         )),
         true => Err(format!("error: {}", wrong.join("\nerror: "))),
         false => Ok((campaign, wrong)),
-    }
-}
-
-/// The path, or the campaign's file in a folder that holds that and no runs.
-fn file_or_folder(path: &Path) -> PathBuf {
-    let file = path.join(campaign::FILE);
-    match path.is_dir() && file.is_file() && find_runs(path).is_err() {
-        true => file,
-        false => path.to_owned(),
     }
 }
 

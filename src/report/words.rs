@@ -1,16 +1,18 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
-use std::borrow::Cow;
-
 use super::campaign::model::Answer;
-use super::text::{clean, count, duration, list, plural, trim};
+use super::text::{clean, count, duration, list, plural};
 use crate::campaign::Decision;
 use crate::campaign::accept::Weakness;
 use crate::event::Phase;
-use crate::plan::rate::RatePlan;
-use crate::plan::{Arrivals, ControlChange, Measure, NegativeControl, Plan, Probe, Trigger};
-use crate::system::definition::Unit;
-use crate::verdict::{Assertion, AssertionKind, Judgement, Recovery, Status, Verdict};
+use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
+
+mod planned;
+mod recovery;
+
+pub(super) use planned::{arrivals, bound, control, measure, rate, trigger};
+use recovery::recovery_clause;
+pub(super) use recovery::{Figure, back_before_heal_ms, recovery_figures, recovery_in_brief};
 
 /// Said wherever the command that runs an experiment again is shown.
 pub(super) const SEED_FIXES: &str = "The seed fixes the plan and the load, not the timing of the system under test: a race may need several runs to show again.";
@@ -275,121 +277,6 @@ fn named(verdict: &Verdict, judged: Judgement, what: &str) -> String {
     format!("{} of {total} {what} ({}{more})", count(number as u64), list(&names))
 }
 
-fn recovery_clause(verdict: &Verdict) -> String {
-    if verdict.faults.is_empty() {
-        return ", without any fault".to_owned();
-    }
-    let recovery = &verdict.recovery;
-    match (recovery.disruption_ms, recovery.recovery_time_ms) {
-        (Some(disruption), Some(_)) if disruption > 0.0 && back_before_heal_ms(verdict).is_some() => format!(
-            "; service was disrupted for {}, and was back before the last heal",
-            duration(disruption)
-        ),
-        (Some(disruption), Some(time)) if disruption > 0.0 => format!(
-            "; service was disrupted for {}, and was back {} after the last fault had healed",
-            duration(disruption),
-            duration(time)
-        ),
-        (Some(_), _) => "; service was not seen degraded".to_owned(),
-        _ => "; recovery was not measured".to_owned(),
-    }
-}
-
-/// How long after the first effect of a fault good service was back, where that was before the last heal.
-pub(super) fn back_before_heal_ms(verdict: &Verdict) -> Option<f64> {
-    // Good time begins with a bin: that of the heal itself is not before it.
-    const BIN_MS: f64 = 250.0;
-    let recovery = &verdict.recovery;
-    let disruption_ms = recovery.disruption_ms.filter(|ms| *ms > 0.0)?;
-    let effective = verdict.faults.iter().filter_map(|fault| fault.effective_ms);
-    let healed = verdict.faults.iter().filter_map(|fault| fault.healed_ms);
-    let (first_ms, last_ms) = (effective.reduce(f64::min)?, healed.reduce(f64::max)?);
-    let is_before = recovery.recovery_time_ms == Some(0.0) && first_ms + disruption_ms + BIN_MS <= last_ms;
-    is_before.then_some(disruption_ms)
-}
-
-/// A figure with its meaning.
-pub(super) struct Figure {
-    /// Its name in `verdict.json`'s terms.
-    pub name: &'static str,
-    /// The number with its unit.
-    pub value: String,
-    /// How it is counted.
-    pub meaning: Cow<'static, str>,
-}
-
-/// The recovery figures, or nothing where no fault was planned.
-pub(super) fn recovery_figures(verdict: &Verdict) -> Vec<Figure> {
-    if verdict.faults.is_empty() {
-        return Vec::new();
-    }
-    let recovery = &verdict.recovery;
-    let time = |measured: Option<f64>, none: &str| match (measured, recovery.censored) {
-        (Some(ms), false) => duration(ms),
-        (Some(ms), true) => format!("more than {}", duration(ms)),
-        (None, true) => "not over when the load ended".to_owned(),
-        (None, false) => none.to_owned(),
-    };
-    let recovered = match back_before_heal_ms(verdict) {
-        Some(ms) => Figure {
-            name: "recovery time",
-            value: "before the last heal".to_owned(),
-            meaning: format!(
-                "good time began {} after the first effect of a fault, and lasted",
-                duration(ms)
-            )
-            .into(),
-        },
-        None => Figure {
-            name: "recovery time",
-            value: time(recovery.recovery_time_ms, "not measured"),
-            meaning: "from the last heal to the start of the good time that then lasted".into(),
-        },
-    };
-    let mut figures = vec![
-        recovered,
-        Figure {
-            name: "disruption",
-            value: time(recovery.disruption_ms, "not measured"),
-            meaning: "from the first effect of a fault to the same moment; none if service was not seen degraded"
-                .into(),
-        },
-        Figure {
-            name: "data loss",
-            value: data_loss(verdict),
-            meaning: "operations that were acknowledged and are gone".into(),
-        },
-    ];
-    if let Some(drained) = recovery.backlog_drained_ms {
-        figures.push(Figure {
-            name: "backlog drained",
-            value: duration(drained),
-            meaning: "from the last heal to the moment piled-up work was worked off".into(),
-        });
-    }
-    if recovery.metastable {
-        figures.push(Figure {
-            name: "metastable",
-            value: "yes".to_owned(),
-            meaning: "still degraded to the end, at a load no higher than before, though every fault had healed".into(),
-        });
-    }
-    figures
-}
-
-/// Recovery time, disruption and operations lost, each in as few words as a table has room for.
-pub(super) fn recovery_in_brief(recovery: &Recovery, had_faults: bool) -> [String; 3] {
-    let nothing = if had_faults { "not measured" } else { "no fault" };
-    let time = |measured: Option<f64>| match (measured, recovery.censored) {
-        (Some(ms), false) => duration(ms),
-        (Some(ms), true) => format!("> {}", duration(ms)),
-        (None, true) => "not over".to_owned(),
-        (None, false) => nothing.to_owned(),
-    };
-    let lost = recovery.data_loss_operations.map_or_else(|| nothing.to_owned(), count);
-    [time(recovery.recovery_time_ms), time(recovery.disruption_ms), lost]
-}
-
 /// An age, in the greatest unit that it is one of: `5 min`, `7 h`, `12 days`.
 pub(super) fn age(ms: i64) -> String {
     let minutes = ms.max(0) / 60_000;
@@ -397,21 +284,6 @@ pub(super) fn age(ms: i64) -> String {
         0..60 => format!("{minutes} min"),
         60..2_880 => format!("{} h", minutes / 60),
         _ => plural(minutes as u64 / 1_440, "day"),
-    }
-}
-
-fn data_loss(verdict: &Verdict) -> String {
-    let recovery = &verdict.recovery;
-    let Some(lost) = recovery.data_loss_operations else {
-        return "not measured".to_owned();
-    };
-    let operations = plural(lost, "operation");
-    match recovery.data_loss_time_ms {
-        Some(age) if lost > 0 => format!(
-            "{operations}, the oldest {} old when the fault took effect",
-            duration(age)
-        ),
-        _ => operations,
     }
 }
 
@@ -427,109 +299,6 @@ pub(super) fn evidence(assertion: &Assertion, lines_max: usize) -> (Vec<String>,
     let all = &assertion.finding.evidence;
     let shown = all.iter().take(lines_max).map(|line| clean(line)).collect();
     (shown, all.len().saturating_sub(lines_max))
-}
-
-/// A bound with its unit.
-pub(super) fn bound(plan: &Plan, probe: &Probe) -> String {
-    let unit = match &probe.measure {
-        Measure::SuccessRate { .. } => " %",
-        Measure::Latency { .. } => " ms",
-        Measure::Metric { metric, .. } => match plan.system.metrics.get(metric).map(|definition| definition.unit) {
-            Some(Unit::Ms) => " ms",
-            _ => "",
-        },
-    };
-    format!("{}{unit}", probe.tolerance)
-}
-
-/// What a probe measures.
-pub(super) fn measure(measure: &Measure) -> String {
-    match measure {
-        Measure::SuccessRate { operation } => format!("success rate of {}", clean(operation)),
-        Measure::Latency {
-            operation,
-            quantile_permille,
-        } => format!("{} latency of {}", quantile(*quantile_permille), clean(operation)),
-        Measure::Metric {
-            metric,
-            quantile_permille,
-        } => format!("{} of {}", quantile(*quantile_permille), clean(metric)),
-    }
-}
-
-fn quantile(permille: u32) -> String {
-    match permille {
-        0 => "minimum".to_owned(),
-        1_000 => "maximum".to_owned(),
-        permille => format!("p{}", trim(f64::from(permille) / 10.0, 1)),
-    }
-}
-
-/// When a fault was to start.
-pub(super) fn trigger(trigger: &Trigger) -> String {
-    match trigger {
-        Trigger::At { at_ms } => format!("{} after the gate", duration(*at_ms as f64)),
-        Trigger::OnOperation {
-            operation,
-            outcome,
-            nth,
-            ..
-        } => format!(
-            "at {} number {} that ended `{}`",
-            clean(operation),
-            count(*nth),
-            format!("{outcome:?}").to_lowercase()
-        ),
-        Trigger::OnLog {
-            service, matches, nth, ..
-        } => format!(
-            "at line number {} of {}'s log that matches `{}`",
-            count(*nth),
-            clean(service),
-            clean(matches)
-        ),
-    }
-}
-
-/// How arrivals are spaced.
-pub(super) fn arrivals(arrivals: Arrivals) -> &'static str {
-    match arrivals {
-        Arrivals::Poisson => "Poisson (independent customers)",
-        Arrivals::Constant => "constant (equal gaps)",
-    }
-}
-
-/// How often an operation was to arrive: `40/s`, or `10 to 40/s` for a rate that changes.
-pub(super) fn rate(rate: &RatePlan) -> String {
-    let (least, greatest) = (trim(rate.least_per_s(), 2), trim(rate.greatest_per_s(), 2));
-    match rate.is_changing() {
-        true => format!("{least} to {greatest}/s"),
-        false => format!("{greatest}/s"),
-    }
-}
-
-/// What makes a negative control unsafe.
-pub(super) fn control(plan: &Plan, control: &NegativeControl) -> String {
-    match &control.change {
-        ControlChange::Defect(defect) => match plan.system.defects.get(defect) {
-            Some(definition) => format!("defect {}: {}", clean(defect), clean(&definition.title)),
-            None => format!("defect {}", clean(defect)),
-        },
-        ControlChange::With {
-            environment,
-            configuration,
-            ..
-        } => {
-            let of_services = environment.iter().flat_map(|(service, variables)| {
-                variables.keys().map(move |name| clean(&format!("{name} of {service}")))
-            });
-            let of_the_file = configuration
-                .iter()
-                .map(|(name, value)| clean(&format!("{name} {value}")));
-            let settings: Vec<String> = of_services.chain(of_the_file).collect();
-            format!("other settings: {}", list(&settings))
-        }
-    }
 }
 
 /// The glyph of a judgement, and its stand-in where the terminal knows no Unicode.

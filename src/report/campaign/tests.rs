@@ -17,6 +17,10 @@ use crate::report::sample;
 use crate::report::series::{self, Timeline};
 use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict, Violation};
 
+mod beside;
+mod customers;
+mod decides;
+
 /// Ten days after the sample began.
 const NOW: i64 = 1_795_382_943_000 + 10 * 86_400_000;
 
@@ -196,166 +200,6 @@ fn answer(campaign: &Campaign) -> (Answer, Vec<String>) {
 }
 
 #[test]
-fn all_must_have_passed_to_go() {
-    let (go, reasons) = answer(&records(vec![sample::passed(), sample::passed()]));
-    assert_eq!(go, Answer::Go);
-    assert_eq!(
-        reasons,
-        ["All 2 runs passed, and the one business service stayed within its impact tolerance."]
-    );
-    let interrupted = Verdict {
-        status: Status::Interrupted,
-        verdict: Judgement::Inconclusive,
-        ..sample::passed()
-    };
-    for (doubt, reason) in [
-        (sample::inconclusive(), "1 of 2 runs is inconclusive: run-1 (2)."),
-        (sample::aborted(), "1 of 2 runs was aborted: run-1 (2)."),
-        (interrupted, "1 of 2 runs was interrupted: run-1 (2)."),
-    ] {
-        let (doubtful, reasons) = answer(&records(vec![sample::passed(), doubt.clone()]));
-        assert_eq!((doubtful, reasons[0].as_str()), (Answer::NotProven, reason));
-        let (failure_wins, reasons) = answer(&records(vec![failed(), doubt]));
-        assert_eq!(
-            (failure_wins, reasons[0].as_str()),
-            (Answer::NoGo, "1 of 2 runs failed: run-0 (1).")
-        );
-    }
-    assert_eq!(answer(&records(Vec::new())).0, Answer::NotProven);
-}
-
-#[test]
-fn a_business_service_beyond_its_tolerance_is_no_go_though_every_run_passed() {
-    let mut verdict = sample::passed();
-    let service = &mut verdict.services[0];
-    (service.verdict, service.tolerated_ms) = (Judgement::Fail, 5_000);
-    let (no_go, reasons) = answer(&records(vec![sample::passed(), verdict.clone()]));
-    assert_eq!(no_go, Answer::NoGo);
-    let exceeded =
-        "“Selling postage online” exceeded its impact tolerance: disrupted for 10.2 s of 5 s at most in run-1 (2).";
-    assert_eq!(reasons, [exceeded]);
-    verdict.services[0].verdict = Judgement::Inconclusive;
-    let (not_proven, reasons) = answer(&records(vec![sample::passed(), verdict]));
-    assert_eq!(not_proven, Answer::NotProven);
-    assert_eq!(
-        reasons,
-        ["Of “Selling postage online” it cannot be said whether the impact tolerance was kept."]
-    );
-}
-
-/// Options with one accepted weakness, which ends on 2027-01-31.
-fn accepting(what: &str, today: jiff::civil::Date) -> Options {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("accepted.yaml");
-    let entry = format!("- {{experiment: run-1, {what}, reason: known, owner: Ada, until: 2027-01-31}}\n");
-    fs::write(&path, entry).unwrap();
-    Options {
-        accepted: Accepted::load(&path, today).unwrap_or_else(|wrong| panic!("{wrong}")),
-        ..options()
-    }
-}
-
-const LAST_DAY: jiff::civil::Date = jiff::civil::date(2027, 1, 31);
-const DAY_AFTER: jiff::civil::Date = jiff::civil::date(2027, 2, 1);
-
-#[test]
-fn a_failure_that_is_accepted_is_told_and_does_not_decide() {
-    let mut verdict = failed();
-    let kept = |assertion: &Assertion| {
-        assertion.finding.verdict == Judgement::Pass || assertion.name == "nobody-charged-twice"
-    };
-    verdict.assertions.retain(kept);
-    let campaign = records(vec![sample::passed(), verdict]);
-    let accepted = "assertion: nobody-charged-twice";
-    let model = page(&campaign, &[], &accepting(accepted, LAST_DAY));
-    assert_eq!(model.decision.answer, Answer::Go);
-    assert_eq!(
-        model.decision.reasons,
-        [
-            "1 of 2 runs passed, and the one business service stayed within its impact tolerance.",
-            "Not counted, because it is accepted: “nobody-charged-twice” of run-1 until 2027-01-31 (Ada).",
-        ]
-    );
-    let of_run = &model.experiments[1];
-    assert_eq!(of_run.verdict, Judgement::Fail, "it stays a failure");
-    let marked: Vec<&str> = of_run
-        .assertions
-        .iter()
-        .filter(|assertion| assertion.accepted.is_some())
-        .map(|assertion| assertion.name.as_str())
-        .collect();
-    assert_eq!(marked, ["nobody-charged-twice"]);
-    assert_eq!(model.zeros.twice.sum, Some(3), "what must be zero is told all the same");
-    let html = render(&model);
-    assert!(html.contains("Accepted until 2027-01-31") && html.contains("id=\"accepted\""));
-
-    let model = page(&campaign, &[], &accepting(accepted, DAY_AFTER));
-    assert_eq!(model.decision.answer, Answer::NoGo);
-    assert_eq!(model.decision.reasons, ["1 of 2 runs failed: run-1 (2)."]);
-    assert!(model.accepted[0].is_expired && model.accepted[0].runs.len() == 1);
-    assert!(render(&model).contains("no longer"));
-}
-
-#[test]
-fn what_is_known_beside_the_runs_decides_too() {
-    let mut campaign = records(vec![sample::passed()]);
-    campaign.planned = vec!["lost.yaml".into(), "late.yaml".into(), campaign.runs[0].file.clone()];
-    let besides = |against: &[&str]| Options {
-        besides: Besides {
-            against: against.iter().map(|&line| line.to_owned()).collect(),
-            doubts: vec!["Shard 2 is missing.".to_owned()],
-            notes: vec!["Noted.".to_owned()],
-            lost: [("lost.yaml".into(), "shard 2 is missing".to_owned())].into(),
-        },
-        ..options()
-    };
-    let model = page(&campaign, &[], &besides(&[]));
-    assert_eq!(model.decision.answer, Answer::NotProven);
-    let doubts = [
-        "1 experiment that was planned was not run.",
-        "Of 1 experiment that was planned there is no result.",
-        "Shard 2 is missing.",
-        "Noted.",
-    ];
-    assert_eq!(model.decision.reasons, doubts);
-    assert_eq!(
-        model.not_run,
-        ["late.yaml", "lost.yaml (no result: shard 2 is missing)"]
-    );
-    let model = page(&campaign, &[], &besides(&["It regressed."]));
-    assert_eq!(model.decision.answer, Answer::NoGo);
-    assert_eq!(model.decision.reasons[0], "It regressed.");
-}
-
-#[test]
-fn a_business_service_may_exceed_its_tolerance_where_that_is_accepted() {
-    let mut verdict = sample::passed();
-    let service = &mut verdict.services[0];
-    (service.verdict, service.tolerated_ms) = (Judgement::Fail, 5_000);
-    let key = format!("business-service: {}", service.service);
-    let decided = |campaign: &Campaign, today| {
-        let model = page(campaign, &[], &accepting(&key, today));
-        (model.decision.answer, model.services[0].clone(), model.decision.reasons)
-    };
-    let campaign = records(vec![sample::passed(), verdict.clone()]);
-    let (answer, row, reasons) = decided(&campaign, LAST_DAY);
-    assert_eq!(
-        (answer, row.verdict, row.accepted.len()),
-        (Answer::Go, Judgement::Fail, 1)
-    );
-    assert!(
-        reasons[0].starts_with("All 2 runs passed, and 0 of 1 business service") && reasons[1].contains("(Ada)"),
-        "{reasons:?}"
-    );
-    assert_eq!(decided(&campaign, DAY_AFTER).0, Answer::NoGo);
-    // In another experiment nobody accepted it.
-    let twice = records(vec![verdict.clone(), verdict]);
-    let (answer, row, reasons) = decided(&twice, LAST_DAY);
-    assert_eq!((answer, row.accepted.len()), (Answer::NoGo, 1));
-    assert!(reasons[0].ends_with("in run-0 (1)."), "{reasons:?}");
-}
-
-#[test]
 fn what_is_made_unsafe_does_not_count_and_what_is_missing_does() {
     // The failure of the sample has a defect switched on.
     let mut campaign = records(vec![sample::passed(), sample::failed(), failed()]);
@@ -500,6 +344,12 @@ fn a_campaign_file_tells_what_its_records_hold_when_the_folders_are_gone() {
     campaign.runs[0].folder = "runs/answers-lost".into();
     let file = folder.path().join("campaign.json");
     fs::write(&file, serde_json::to_vec(&campaign).unwrap()).unwrap();
+    let (in_folder, _) = Campaign::gather(&[folder.path().to_owned()]);
+    assert_eq!(
+        in_folder.runs.len(),
+        1,
+        "a folder with nothing but that file is as good"
+    );
     let read = || {
         let (campaign, wrong) = Campaign::gather(std::slice::from_ref(&file));
         assert!(wrong.is_empty(), "{wrong:?}");
@@ -540,6 +390,36 @@ fn a_broken_history_and_a_broken_proof_hide_nothing_else() {
 }
 
 #[test]
+fn a_run_that_was_cut_or_changed_since_it_ended_is_not_read_and_leaves_the_page_not_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = Saved::of("answers-lost", sample::passed()).write(folder.path());
+    crate::run::seal::seal(&dir).unwrap();
+    let read = || {
+        let (campaign, wrong) = Campaign::gather(&[folder.path().to_owned()]);
+        let not_read: Vec<String> = wrong.iter().map(|error| error.reason()).collect();
+        (
+            page(&campaign, &not_read, &options()).decision.answer,
+            not_read.join("; "),
+        )
+    };
+    assert_eq!(read(), (Answer::Go, String::new()));
+    for name in ["plan.json", "history.jsonl", "events.jsonl", "verdict.json"] {
+        let file = dir.join(name);
+        let whole = fs::read(&file).unwrap();
+        // Whole lines are gone, so that what is left can be read.
+        let half = whole.iter().rposition(|byte| *byte == b'\n').unwrap_or(whole.len() / 2);
+        fs::write(&file, &whole[..half]).unwrap();
+        let (answer, why) = read();
+        assert_eq!(answer, Answer::NotProven, "{name}");
+        assert!(why.contains(dir.to_str().unwrap()), "{why}");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(read().0, Answer::NotProven, "without {name}");
+        fs::write(&file, &whole).unwrap();
+    }
+    assert_eq!(read().0, Answer::Go);
+}
+
+#[test]
 fn the_page_needs_nothing_else_and_every_name_on_it_is_one_of_a_kind() {
     let page = render(&sample_page());
     assert!(page.contains(r#"content="default-src 'none'; style-src 'unsafe-inline'""#));
@@ -563,95 +443,6 @@ fn the_page_needs_nothing_else_and_every_name_on_it_is_one_of_a_kind() {
     let references = page.matches("url(").count();
     assert_eq!(references, page.matches("url(#").count(), "only to the page itself");
     assert_eq!(page.matches("role=\"img\"").count(), page.matches("<desc").count());
-}
-
-/// A run without failures, in which every card purchase from the fault's effect to its heal is served after 6.5 s.
-fn slow() -> Saved {
-    let mut verdict = sample::passed();
-    verdict.operations[0].disrupted.clear();
-    let mut saved = Saved::of("provider-slow", verdict);
-    let under_fault = sample::EFFECTIVE_MS * 1e3..sample::HEALED_MS * 1e3;
-    for op in saved.history.ops.iter_mut().filter(|op| op.kind == "buy-postage") {
-        op.outcome = Outcome::Ok;
-        op.done_us = op.intended_us + 20_000;
-        if under_fault.contains(&(op.intended_us as f64)) {
-            op.done_us = op.intended_us + 6_500_000;
-        }
-    }
-    saved
-}
-
-fn noticed(saved: &Saved) -> Notice {
-    let folder = tempfile::tempdir().unwrap();
-    saved.write(folder.path());
-    let (campaign, _) = Campaign::gather(&[folder.path().to_owned()]);
-    page(&campaign, &[], &options()).noticed
-}
-
-#[test]
-fn whoever_is_served_late_has_waited_and_what_is_waited_for_does_not_go_on() {
-    let saved = slow();
-    let notice = noticed(&saved);
-    let [run] = notice.noticed.as_slice() else {
-        panic!("{notice:?}")
-    };
-    assert_eq!(
-        run.disrupted,
-        [
-            "For 8.5 s 321 of 340 had to wait for this, 6.5 s at the median where 20 ms was usual: “A customer pays for postage by card”."
-        ]
-    );
-    assert_eq!(
-        run.besides[0],
-        "Meanwhile this went on: “A customer looks at past orders”."
-    );
-}
-
-#[test]
-fn an_operation_that_few_asked_for_silences_no_other() {
-    let mut saved = slow();
-    saved.verdict.operations[1].is_told = false;
-    let notice = noticed(&saved);
-    assert_eq!(notice.noticed[0].disrupted.len(), 1);
-    let few = "Too few came to tell how this went on: “A customer looks at past orders”.";
-    assert_eq!(notice.noticed[0].besides[0], few);
-
-    // Nobody waits any more.
-    for op in &mut saved.history.ops {
-        op.done_us = op.intended_us + 20_000;
-    }
-    let notice = noticed(&saved);
-    assert_eq!((notice.noticed.len(), notice.untold.len()), (0, 0));
-    assert_eq!(notice.unnoticed[0].but, [few]);
-
-    saved.verdict.operations[0].is_told = false;
-    assert_eq!(noticed(&saved).untold.len(), 1, "nothing can be told of any");
-}
-
-#[test]
-fn a_failure_that_customers_would_not_have_noticed_is_named() {
-    let mut saved = slow();
-    for op in &mut saved.history.ops {
-        op.done_us = op.intended_us + 20_000;
-    }
-    saved.verdict.assertions[0].finding.verdict = Judgement::Fail;
-    saved.verdict.verdict = Judgement::Fail;
-    assert_eq!(
-        noticed(&saved).unnoticed[0].but,
-        ["The run failed all the same, by “buying succeeds”."]
-    );
-}
-
-#[test]
-fn who_waited_is_not_told_without_a_history() {
-    let mut verdict = sample::passed();
-    let notice = page(&records(vec![verdict.clone()]), &[], &options()).noticed;
-    assert_eq!(
-        notice.noticed[0].besides[0],
-        "Who else had to wait cannot be said: the run's history is not there any more."
-    );
-    verdict.operations[0].disrupted.clear();
-    assert_eq!(page(&records(vec![verdict]), &[], &options()).noticed.untold.len(), 1);
 }
 
 #[test]
@@ -704,128 +495,4 @@ fn a_service_that_held_in_a_run_that_failed_by_something_else_has_not_failed() {
     let mut exceeded = failing("history stays readable");
     exceeded.runs[0].verdict.services[0].verdict = Judgement::Fail;
     assert_eq!(judged(&exceeded), (Judgement::Fail, 0));
-}
-
-#[test]
-fn what_no_invariant_looks_for_is_not_put_to_the_test() {
-    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
-    for run in &mut campaign.runs {
-        run.verdict.safety.ledger_differences = None;
-        run.scope.put_to_test.as_mut().unwrap().ledger_differences = false;
-    }
-    let zeros = |campaign: &Campaign| page(campaign, &[], &options()).zeros.ledger_differences;
-    let none = zeros(&campaign);
-    assert_eq!((none.sum, none.told, none.untold, none.untested), (None, 0, 0, 3));
-    assert!(render(&page(&campaign, &[], &options())).contains("not put to the test"));
-    // Of a record that does not say it cannot be said, and what was found counts, whoever looked.
-    campaign.runs[0].scope.put_to_test = None;
-    campaign.runs[1].verdict.safety.ledger_differences = Some(2);
-    let some = zeros(&campaign);
-    assert_eq!((some.sum, some.told, some.untold, some.untested), (Some(2), 1, 1, 1));
-}
-
-#[test]
-fn runs_of_different_builds_or_releases_are_told_apart() {
-    let mut campaign = records(vec![sample::passed(), sample::passed(), sample::passed()]);
-    for run in &mut campaign.runs {
-        run.images = vec![
-            "nightmail/replicas:9ee0b21f4023".to_owned(),
-            "nightmail/agent:c66616c4d41b".to_owned(),
-        ];
-    }
-    let open = |campaign: &Campaign| {
-        let model = page(campaign, &[], &options());
-        let told = model
-            .decision
-            .open
-            .iter()
-            .filter(|sentence| sentence.starts_with("Runs of"));
-        (model.decision.answer, told.cloned().collect::<Vec<_>>())
-    };
-    assert_eq!(open(&campaign), (Answer::Go, Vec::new()));
-    campaign.runs[1].images = vec![
-        "nightmail/replicas:a714672669f6".to_owned(),
-        "nightmail/agent:c00000000000".to_owned(),
-    ];
-    campaign.runs[2].release = "v2".to_owned();
-    assert_eq!(
-        open(&campaign),
-        (
-            Answer::Go,
-            vec![
-                "Runs of postage are of different releases: none named in run-0 (1) and run-1 (2); v2 in run-2 (3).".to_owned(),
-                "Runs of postage used different builds of the image nightmail/replicas: 9ee0b21f4023 in run-0 (1) and run-2 (3); \
-                 a714672669f6 in run-1 (2)."
-                    .to_owned(),
-            ]
-        )
-    );
-    assert!(render(&page(&campaign, &[], &options())).contains("<code>nightmail/replicas:a714672669f6</code>"));
-}
-
-#[test]
-fn what_is_open_is_told_and_does_not_change_the_answer() {
-    let mut campaign = records(vec![sample::passed(), sample::passed()]);
-    let sha256 = campaign.runs[0].sha256.clone();
-    campaign.runs[0].proof = Some(proof_of(&sha256, true));
-    let old = Options {
-        stale_after_ms: 9 * 86_400_000,
-        ..options()
-    };
-    let decision = page(&campaign, &[], &old).decision;
-    assert_eq!(decision.answer, Answer::Go);
-    assert_eq!(decision.reasons.len(), 1);
-    assert_eq!(
-        decision.open,
-        [
-            "Nothing shows that 1 of 2 experiments can fail: run-1.",
-            "2 runs that passed are old: run-0 (1) and run-1 (2).",
-            "The evidence of 2 runs is not there: run-0 (1) and run-1 (2).",
-        ]
-    );
-}
-
-#[test]
-fn a_loss_that_the_experiment_tolerates_and_the_service_does_not_is_told_so() {
-    let mut verdict = sample::passed();
-    let service = &mut verdict.services[0];
-    (service.verdict, service.lost) = (Judgement::Fail, Some(3));
-    let (no_go, reasons) = answer(&records(vec![verdict.clone()]));
-    assert_eq!(no_go, Answer::NoGo);
-    let exceeded =
-        "“Selling postage online” exceeded its impact tolerance: 3 operations lost of 0 at most in run-0 (1)";
-    assert_eq!(
-        reasons,
-        [format!("{exceeded}, tolerated by the experiment, not by the service.")]
-    );
-    verdict.verdict = Judgement::Fail;
-    assert_eq!(answer(&records(vec![verdict])).1[1], format!("{exceeded}."));
-}
-
-#[test]
-fn service_that_is_back_before_the_last_heal_is_told_with_the_time_from_the_first_effect() {
-    let mut saved = slow();
-    let told = |saved: &Saved| {
-        let answer = crate::report::words::answer(&saved.verdict);
-        let figures = crate::report::words::recovery_figures(&saved.verdict);
-        let value = figures[0].value.clone();
-        (noticed(saved).noticed[0].besides.clone(), answer, value)
-    };
-    saved.verdict.recovery.recovery_time_ms = Some(0.0);
-    saved.verdict.recovery.disruption_ms = Some(5_000.0);
-    let (besides, answer, figure) = told(&saved);
-    let sentence = "Good service was back before the last heal, 5 s after the first effect.";
-    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
-    assert!(
-        answer.ends_with("disrupted for 5 s, and was back before the last heal."),
-        "{answer}"
-    );
-    assert_eq!(figure, "before the last heal");
-
-    // The bin of the heal itself.
-    saved.verdict.recovery.disruption_ms = Some(sample::HEALED_MS - sample::EFFECTIVE_MS - 100.0);
-    let (besides, _, figure) = told(&saved);
-    let sentence = "Good service was back when the last fault had healed.";
-    assert!(besides.iter().any(|one| one == sentence), "{besides:?}");
-    assert_eq!(figure, "0 ms");
 }

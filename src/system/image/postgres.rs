@@ -356,6 +356,7 @@ mod tests {
         for path in [
             START,
             "/bin/sh",
+            "/bin/sleep",
             "/usr/lib/postgresql/15/bin/postgres",
             "/usr/share/postgresql/15/postgres.bki",
         ] {
@@ -420,5 +421,61 @@ mod tests {
             "{because}"
         );
         assert!(image.rootfs.contains(Path::new(START)));
+    }
+
+    /// Starts an old primary, on timeline 1, beside a server whose programs do as these scripts say. Gives what was called.
+    fn restarted(psql: &str, pg_isready: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (programs, data) = (dir.path().join("bin"), dir.path().join("data"));
+        std::fs::create_dir_all(&programs).unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("nightmail.started"), "").unwrap();
+        let called = dir.path().join("called");
+        let controldata = "echo \"Latest checkpoint's TimeLineID:       1\"";
+        for (name, script) in [
+            ("psql", psql),
+            ("pg_isready", pg_isready),
+            ("pg_controldata", controldata),
+            ("pg_rewind", "echo rewound >> \"$CALLED\""),
+            ("postgres", "echo started >> \"$CALLED\""),
+            ("sleep", ":"),
+        ] {
+            let program = programs.join(name);
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let output = Command::new("/bin/sh")
+            .args(["-c", START_SCRIPT, "start-postgres"])
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+            .envs([("PGDATA", &data), ("CALLED", &called)])
+            .env("REJOIN", "database-2")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        std::fs::read_to_string(called).unwrap()
+    }
+
+    /// Refuses three times, as a server with too many clients does, and then writes timeline 2.
+    const BUSY: &str = "echo asked >> \"$CALLED\"
+        if [ \"$(grep -c asked \"$CALLED\")\" -le 3 ]; then echo 'sorry, too many clients already' >&2; exit 2; fi
+        case \"$*\" in *CHECKPOINT*) ;; *) echo 2 ;; esac";
+
+    #[test]
+    fn an_old_primary_asks_a_busy_server_until_it_tells_and_follows_it() {
+        let called = restarted(BUSY, "exit 0");
+        assert_eq!(called.matches("asked").count(), 5, "refused, told, and the checkpoint");
+        assert!(called.ends_with("rewound\nstarted\n"), "{called}");
+        let starting = restarted(BUSY, "exit 1");
+        assert!(starting.ends_with("rewound\nstarted\n"), "{starting}");
+    }
+
+    #[test]
+    fn an_old_primary_that_finds_nobody_starts_as_what_it_was() {
+        let called = restarted("echo asked >> \"$CALLED\"; exit 2", "exit 2");
+        assert_eq!(called, "asked\nasked\nasked\nstarted\n");
+        let standby = restarted("echo asked >> \"$CALLED\"", "exit 0");
+        assert_eq!(standby, "asked\nstarted\n", "a standby says that it writes no timeline");
     }
 }
