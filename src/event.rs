@@ -329,8 +329,13 @@ struct Shared {
 
 impl Events {
     /// Writes to `path` and tells `listener`. The epoch is now until [`Events::set_epoch`].
+    ///
+    /// The file is locked (`flock`) until the last clone is dropped or the process ends, however it ends: so that
+    /// [`crate::run::folder::is_under_way`] tells a run from one whose harness was killed. A file system that knows no locks does
+    /// without.
     pub fn create(path: &Path, listener: Option<mpsc::UnboundedSender<Entry>>) -> std::io::Result<Self> {
         let file = File::options().create_new(true).append(true).open(path)?;
+        let _ = file.try_lock();
         Ok(Self::with(Some(file), listener))
     }
 

@@ -4,13 +4,14 @@
 //! (the page, the comparison with a baseline, the gate's table, the site) takes its runs from here.
 //!
 //! `record` is what a campaign is made of, `written` how it is kept in a file; `shard` splits a gate's experiments among
-//! machines, `merge` joins what these left, and `outcome` says what all of it came to.
+//! machines, `merge` joins what these left, `outcome` says what all of it came to, and `conclusion` what its page said.
 //!
 //! Architecture invariant: nothing here names tokio or bollard, and nothing here is rendered.
 
 pub mod accept;
 pub mod baseline;
 pub mod compare;
+mod conclusion;
 pub mod merge;
 mod names;
 mod outcome;
@@ -20,10 +21,11 @@ mod scope;
 pub mod shard;
 mod written;
 
+pub use conclusion::{Answer, Conclusion};
 pub use names::short as short_names;
-pub use outcome::{Counted, Decision, Outcome, Row};
+pub use outcome::{Counted, Outcome, Row};
 pub use proof::{Proof, ProofRow};
-pub use record::{Campaign, ReadError, RunRecord, Shard, find_runs};
+pub use record::{Campaign, Kept, ReadError, RunRecord, Shard, find_runs};
 pub use scope::Scope;
 
 /// File of a campaign within the folder of its runs.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::accept::Weakness;
 use super::compare::{Comparison, ExperimentComparison, MetricComparison};
 use super::shard::plain;
-use super::{Campaign, RunRecord, names};
+use super::{Answer, Campaign, RunRecord, names};
 use crate::verdict::{Assertion, Judgement, Status, worst};
 
 /// The exit code of what was not run: it cannot be said.
@@ -75,17 +75,6 @@ impl Counted {
         let is_in_doubt = assertion.finding.verdict == Judgement::Inconclusive;
         self.acceptance(assertion).is_some() || (self.is_doubt_let_pass && is_in_doubt)
     }
-}
-
-/// The answer of a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Everything counts as passed.
-    Go,
-    /// A weakness was found.
-    NoGo,
-    /// Neither can be said.
-    NotProven,
 }
 
 impl Outcome {
@@ -160,11 +149,11 @@ impl Outcome {
     }
 
     /// The answer. What is no whole proves nothing, even if all of it passed.
-    pub fn decision(&self) -> Decision {
+    pub fn answer(&self) -> Answer {
         match self.exit_code {
-            1 => Decision::NoGo,
-            0 if self.problems.is_empty() => Decision::Go,
-            _ => Decision::NotProven,
+            1 => Answer::NoGo,
+            0 if self.problems.is_empty() => Answer::Go,
+            _ => Answer::NotProven,
         }
     }
 
@@ -253,10 +242,10 @@ mod tests {
     fn what_was_not_reached_proves_nothing() {
         let half = campaign(&[("a.yaml", sample::passed())], &["a.yaml", "b.yaml"]);
         let outcome = Outcome::of(&half, plain_weight);
-        assert_eq!((outcome.exit_code, outcome.decision()), (3, Decision::NotProven));
+        assert_eq!((outcome.exit_code, outcome.answer()), (3, Answer::NotProven));
         assert_eq!(outcome.count(|row| row.run.is_none()), 1);
         let whole = campaign(&[("./a.yaml", sample::passed())], &["a.yaml"]);
-        assert_eq!(Outcome::of(&whole, plain_weight).decision(), Decision::Go);
+        assert_eq!(Outcome::of(&whole, plain_weight).answer(), Answer::Go);
     }
 
     #[test]
@@ -273,10 +262,10 @@ mod tests {
         );
         let whole = campaign(&[("a.yaml", sample::passed())], &["a.yaml"]);
         let twice = Outcome::of(&whole, plain_weight).with_problems(vec!["twice".to_owned()], &BTreeMap::new());
-        assert_eq!((twice.exit_code, twice.decision()), (0, Decision::NotProven));
+        assert_eq!((twice.exit_code, twice.answer()), (0, Answer::NotProven));
         let failed = campaign(&[("a.yaml", sample::failed())], &["a.yaml"]);
         let failed = Outcome::of(&failed, plain_weight).with_problems(vec!["twice".to_owned()], &BTreeMap::new());
-        assert_eq!(failed.decision(), Decision::NoGo, "a failure stays one");
+        assert_eq!(failed.answer(), Answer::NoGo, "a failure stays one");
     }
 
     #[test]
@@ -294,7 +283,7 @@ mod tests {
             )
         };
         let (code, outcome) = gate(&[4_000.0; 5]);
-        assert_eq!((code, outcome.exit_code, outcome.decision()), (1, 1, Decision::NoGo));
+        assert_eq!((code, outcome.exit_code, outcome.answer()), (1, 1, Answer::NoGo));
         let regressions = outcome.regressions();
         let named: Vec<&str> = regressions
             .iter()
@@ -302,7 +291,7 @@ mod tests {
             .collect();
         assert_eq!(named, ["recovery-time"]);
         let (code, outcome) = gate(&[9_000.0]);
-        assert_eq!((code, outcome.exit_code, outcome.decision()), (3, 0, Decision::Go));
+        assert_eq!((code, outcome.exit_code, outcome.answer()), (3, 0, Answer::Go));
         assert!(outcome.regressions().is_empty());
     }
 
@@ -336,7 +325,7 @@ mod tests {
             "aborted.yaml",
         ];
         let outcome = Outcome::of(&campaign(&runs, &planned), plain_weight);
-        assert_eq!((outcome.exit_code, outcome.decision()), (1, Decision::NoGo));
+        assert_eq!((outcome.exit_code, outcome.answer()), (1, Answer::NoGo));
         let names: Vec<&str> = outcome.worst_first().iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["failed", "aborted", "doubt", "unreached", "passed"]);
     }
@@ -345,7 +334,7 @@ mod tests {
     fn what_is_spoken_for_is_not_in_the_way() {
         let runs = [("a.yaml", sample::failed()), ("b.yaml", sample::passed())];
         let outcome = Outcome::of(&campaign(&runs, &["a.yaml", "b.yaml"]), |_| Counted::plainly(0));
-        assert_eq!(outcome.decision(), Decision::Go);
+        assert_eq!(outcome.answer(), Answer::Go);
         let [failed, passed] = outcome.rows.as_slice() else {
             panic!("{outcome:?}")
         };

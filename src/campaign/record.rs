@@ -1,6 +1,6 @@
 //! A run as a campaign knows it: its verdict, and what else can be said of it without its history.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FILE, Proof, SCHEMA_VERSION, Scope};
+use super::{Conclusion, FILE, Proof, SCHEMA_VERSION, Scope};
 use crate::event::{Entry, Event, Host};
 use crate::plan::{self, Plan};
-use crate::run::folder::{read_events, read_plan};
+use crate::run::folder::{is_under_way, read_events, read_plan};
 use crate::run::seal;
 use crate::verdict::{self, Judgement, Verdict};
 
@@ -28,6 +28,9 @@ pub struct Campaign {
     /// The experiments that were to be run, by their files; those without a run were not reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<PathBuf>,
+    /// What the page beside it said; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concluded: Option<Conclusion>,
     /// The runs, in the order in which they began.
     pub runs: Vec<RunRecord>,
 }
@@ -145,6 +148,10 @@ const NO_RUN: &str = "give the folder of a run, a folder of such folders, or a c
 const HALF_WRITTEN: &str = "it is half written or from another program; `nightmail check FOLDER` judges a run again";
 const NOT_AS_IT_WAS: &str =
     "copy the run again from where it was made, or make it again; nothing is concluded from half of it";
+const UNDER_WAY: &str = "this run is under way";
+const WHICH: &str =
+    "the first one was taken: leave out the one that is wrong, or judge both again by `nightmail check FOLDER`";
+const WAIT: &str = "wait until it has ended, or leave it out";
 const NEWER: &str = "it was written by a newer nightmail: use that one, or make the run again";
 
 impl Campaign {
@@ -155,6 +162,7 @@ impl Campaign {
             nightmail: env!("CARGO_PKG_VERSION").to_owned(),
             shard: None,
             planned: Vec::new(),
+            concluded: None,
             runs,
         }
     }
@@ -171,7 +179,8 @@ impl Campaign {
 
     /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files, or folders with nothing but
     /// that. What cannot be read is
-    /// told apart, and keeps nothing else from being read; a proof that cannot be is none. A run that is met twice counts once.
+    /// told apart, and keeps nothing else from being read; a proof that cannot be is none. A run that is met twice counts once, as
+    /// it was met first; that its verdicts differ is told.
     pub fn gather(paths: &[PathBuf]) -> (Self, Vec<ReadError>) {
         let (mut runs, mut wrong): (Vec<RunRecord>, Vec<ReadError>) = Default::default();
         let mut planned = Vec::new();
@@ -202,8 +211,7 @@ impl Campaign {
                 Err(error) => wrong.push(error),
             }
         }
-        let mut met = BTreeSet::new();
-        runs.retain(|run| met.insert(run.verdict.run_id.clone()));
+        let mut runs = each_once(runs, &mut wrong);
         runs.sort_by_key(|run| run.started_unix_ms);
         let campaign = Self {
             planned,
@@ -211,6 +219,58 @@ impl Campaign {
         };
         (campaign, wrong)
     }
+}
+
+/// A campaign as a gate left it, and where.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its `campaign.json`.
+    pub file: PathBuf,
+    /// What is in it.
+    pub campaign: Campaign,
+}
+
+impl Kept {
+    /// The campaigns at some paths: of each the file that is named, or the one in the folder that is. The second list is of those
+    /// that cannot be read though their runs can: what is no more than its file, [`Campaign::gather`] tells.
+    pub fn at(paths: &[PathBuf]) -> (Vec<Self>, Vec<ReadError>) {
+        let (mut kept, mut wrong): (Vec<Self>, Vec<ReadError>) = Default::default();
+        let mut met = BTreeSet::new();
+        for path in paths {
+            let file = match path.is_dir() {
+                true => path.join(FILE),
+                false => path.clone(),
+            };
+            if !file.is_file() || !met.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
+                continue;
+            }
+            match Campaign::read(&file) {
+                Ok(campaign) => kept.push(Self { file, campaign }),
+                Err(error) => wrong.extend(file_of(path).is_none().then_some(error)),
+            }
+        }
+        (kept, wrong)
+    }
+}
+
+/// Every run as it was met first. That another folder has it with another verdict is told.
+fn each_once(runs: Vec<RunRecord>, wrong: &mut Vec<ReadError>) -> Vec<RunRecord> {
+    let mut by_id: BTreeMap<String, usize> = BTreeMap::new();
+    let mut once: Vec<RunRecord> = Vec::new();
+    for run in runs {
+        match by_id.get(&run.verdict.run_id).map(|&index| &once[index]) {
+            None => {
+                by_id.insert(run.verdict.run_id.clone(), once.len());
+                once.push(run);
+            }
+            Some(first) if first.verdict != run.verdict => {
+                let reason = format!("this is the run of {}, with another verdict", first.folder.display());
+                wrong.push(ReadError::unfit(&run.folder, reason, WHICH));
+            }
+            Some(_) => {}
+        }
+    }
+    once
 }
 
 /// The campaign's file at a path: itself, or the one in a folder that holds that and no runs, as `merge` leaves it.
@@ -247,6 +307,9 @@ impl RunRecord {
         let plan_file = folder.join(plan::FILE);
         let _: Versioned = read_versioned(&plan_file, plan::SCHEMA_VERSION)?;
         seal::verify(folder).map_err(|broken| ReadError::unfit(folder, broken, NOT_AS_IT_WAS))?;
+        if is_under_way(folder) {
+            return Err(ReadError::unfit(folder, UNDER_WAY, WAIT));
+        }
         let plan = read_plan(folder).map_err(|error| ReadError::unfit(&plan_file, error, HALF_WRITTEN))?;
         let events = read_events(folder).map_err(|error| ReadError::unfit(folder, error, HALF_WRITTEN))?;
         let verdict_file = folder.join(verdict::FILE);

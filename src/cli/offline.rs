@@ -6,7 +6,7 @@ use super::args::{SchemaOf, SelectArgs};
 use super::runner::{load_plans, without_control};
 use super::{engine, exit};
 use crate::report::terminal::{Options, Terminal};
-use crate::run::folder::read_plan;
+use crate::run::folder::{is_under_way, read_plan};
 use crate::run::seal;
 use crate::{check, experiment, plan, run};
 
@@ -49,6 +49,13 @@ pub fn check(dir: &Path) -> u8 {
             "error: {}: {broken}\n  hint: copy the run again from where it was made; without {} it is judged as it is",
             dir.display(),
             seal::FILE
+        );
+        return exit::BROKEN;
+    }
+    if is_under_way(dir) {
+        eprintln!(
+            "error: {}: this run is under way\n  hint: wait until it has ended: it is judged then",
+            dir.display()
         );
         return exit::BROKEN;
     }

@@ -15,7 +15,7 @@ use crate::campaign::{Campaign, Counted, FILE, Outcome, RunRecord};
 use crate::experiment::Positions;
 use crate::report::junit::{self, Suite, Unreached};
 use crate::report::terminal::{Style, campaign_lines};
-use crate::report::{campaign as page, comparison, gate, github, html, openmetrics, summary};
+use crate::report::{campaign as page, comparison, gate, github, openmetrics, summary};
 use crate::verdict::{Assertion, Status, worst};
 
 /// Where GitHub Actions wants the summary of a step.
@@ -165,7 +165,6 @@ fn write(
     let junit = joined_junit(outcome);
     let summary = gate::summary(outcome, own_summary, gate::SUMMARY_BYTES_MAX);
     let mut written = vec![
-        campaign.write(out),
         crate::report::replace(out, junit::FILE, junit.as_bytes()),
         crate::report::replace(out, summary::FILE, summary.as_bytes()),
     ];
@@ -175,11 +174,16 @@ fn write(
         besides: besides(outcome, gaps),
         ..page::Options::now()
     };
+    let mut concluded = campaign.clone();
     if !outcome.is_idle() {
         let page = page::write(&file, campaign, &[], &options);
         // It also holds the business services against their tolerances, which closes no gate and must not be overlooked.
-        written.push(page.map(|page| print!("{}", campaign_lines(&page, &file, &Style::of_stdout()))));
+        written.push(page.map(|page| {
+            print!("{}", campaign_lines(&page, &file, &Style::of_stdout()));
+            concluded.concluded = Some(page.conclusion());
+        }));
     }
+    written.push(concluded.write(out));
     let figures = openmetrics::Gate {
         exit_code,
         not_reached: outcome.count(|row| row.run.is_none()),
@@ -225,7 +229,7 @@ fn joined_junit(outcome: &Outcome) -> String {
             name: row.name.clone(),
             file: &row.file,
             properties: properties(run),
-            attachment: attachment(&run.folder),
+            attachment: junit::attachment(&run.folder),
             counted: Some(&row.counted),
             ..Suite::of_run(&run.verdict, &run.folder, Duration::from_millis(run.took_ms))
         })
@@ -279,14 +283,6 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
             }),
         ),
     ]
-}
-
-/// The page of a run, if it is here: as seen from where the pipeline runs, as far as it lies below.
-fn attachment(folder: &Path) -> Option<String> {
-    let page = folder.join(html::FILE).canonicalize().ok()?;
-    let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
-    let below = here.and_then(|here| Some(page.strip_prefix(here).ok()?.to_owned()));
-    Some(below.unwrap_or(page).display().to_string())
 }
 
 fn tell_github(outcome: &Outcome) {

@@ -2,12 +2,14 @@
 
 use super::args::SiteArgs;
 use super::exit;
-use crate::campaign::Campaign;
+use crate::campaign::{Campaign, Kept};
 use crate::report::site::{self, Refused, Site};
 
 /// Makes the site of some runs. What cannot be read is told, is named on the site, and makes the exit code 4.
 pub fn site(args: &SiteArgs) -> u8 {
-    let (campaign, wrong) = Campaign::gather(&args.runs);
+    let (campaign, mut wrong) = Campaign::gather(&args.runs);
+    let (kept, unreadable) = Kept::at(&args.runs);
+    wrong.extend(unreadable);
     for error in &wrong {
         eprintln!("error: {error}");
     }
@@ -21,7 +23,7 @@ pub fn site(args: &SiteArgs) -> u8 {
     let not_read: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     let now_unix_ms = jiff::Timestamp::now().as_millisecond();
     let stale_after_ms = i64::try_from(args.stale_after.as_millis()).unwrap_or(i64::MAX);
-    let site = Site::of(&campaign, &not_read, now_unix_ms, stale_after_ms);
+    let site = Site::of(&campaign, &kept, &not_read, now_unix_ms, stale_after_ms);
     match site::write(&site, &args.out) {
         Ok(written) => {
             for line in &written.not_copied {
@@ -33,10 +35,11 @@ pub fn site(args: &SiteArgs) -> u8 {
                 .map(|experiment| experiment.runs.len() as u64)
                 .sum();
             println!(
-                "{}: {} of experiments, {} of runs",
+                "{}: {} of experiments, {} of runs, {} of campaigns",
                 written.index.display(),
                 pages(site.experiments.len() as u64),
-                pages(runs)
+                pages(runs),
+                pages(site.campaigns.len() as u64)
             );
             match wrong.is_empty() && written.not_copied.is_empty() {
                 true => exit::PASSED,

@@ -44,7 +44,7 @@ pub struct Plan {
     pub seed: u64,
     /// `${name}` values in force.
     pub configuration: BTreeMap<String, String>,
-    /// The system definition, whole.
+    /// The system definition, whole but for metrics that are read on demand and that nothing here names.
     pub system: SystemDefinition,
     /// The folder that holds the system definition and its Compose file (absolute).
     pub system_dir: PathBuf,

@@ -13,8 +13,7 @@ use super::text::{clean, duration, list, plural, shorten};
 use super::words;
 use crate::campaign::accept::Weakness;
 use crate::campaign::compare::{ExperimentComparison, MetricComparison};
-use crate::campaign::{Decision, Outcome, Row, RunRecord};
-use crate::verdict::Judgement;
+use crate::campaign::{Answer, Outcome, Row, RunRecord};
 
 /// What GitHub takes as the summary of one step, in bytes.
 pub const SUMMARY_BYTES_MAX: usize = 1024 * 1024;
@@ -130,7 +129,10 @@ pub fn summary(outcome: &Outcome, section: impl Fn(&RunRecord) -> Option<String>
     let said = escape(&sentence(outcome));
     let mut page = match outcome.is_idle() {
         true => format!("# {said}\n\n"),
-        false => format!("# {} {said}\n\n", decision_glyph(outcome.decision())),
+        false => format!(
+            "# {} {said}\n\n",
+            own::glyph(words::campaign_judgement(outcome.answer()))
+        ),
     };
     list_of(&mut page, "Worse than the baseline", &regressions(outcome));
     list_of(&mut page, "What is wrong", &outcome.problems);
@@ -216,14 +218,6 @@ fn excused(text: &str, row: &Row, run: &RunRecord) -> String {
     )
 }
 
-fn decision_glyph(decision: Decision) -> &'static str {
-    own::glyph(match decision {
-        Decision::Go => Judgement::Pass,
-        Decision::NoGo => Judgement::Fail,
-        Decision::NotProven => Judgement::Inconclusive,
-    })
-}
-
 fn markdown_table(page: &mut String, outcome: &Outcome, bytes_max: usize) {
     if outcome.rows.is_empty() {
         return;
@@ -298,7 +292,7 @@ fn sentence(outcome: &Outcome) -> String {
     let noun = noun(outcome);
     let all = plural(total as u64, noun);
     let let_pass = let_pass(outcome);
-    let answer = words::decision(outcome.decision());
+    let answer = words::campaign_answer(outcome.answer()).to_lowercase();
     let runs = match (parts.as_slice(), total, &let_pass) {
         (_, 0, _) => "there was nothing to run".to_owned(),
         ([], 1, None) => format!("the one {noun} passed"),
@@ -313,9 +307,9 @@ fn sentence(outcome: &Outcome) -> String {
         (false, true) => format!(", but {}", besides.join("; ")),
         (false, false) => format!("; {}", besides.join("; ")),
     };
-    match (let_pass, outcome.decision()) {
+    match (let_pass, outcome.answer()) {
         (None, _) => format!("{answer}: {runs}{besides}"),
-        (Some(let_pass), Decision::Go) => format!("{answer}, with {let_pass}: {runs}"),
+        (Some(let_pass), Answer::Go) => format!("{answer}, with {let_pass}: {runs}"),
         (Some(let_pass), _) => format!("{answer}: {runs}{besides}; not counted: {let_pass}"),
     }
 }

@@ -93,6 +93,14 @@ impl<'a> Suite<'a> {
     }
 }
 
+/// The page of a run, if it is here: as seen from where the pipeline runs, as far as it lies below.
+pub fn attachment(folder: &Path) -> Option<String> {
+    let page = folder.join(super::html::FILE).canonicalize().ok()?;
+    let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
+    let below = here.and_then(|here| Some(page.strip_prefix(here).ok()?.to_owned()));
+    Some(below.unwrap_or(page).display().to_string())
+}
+
 /// Renders one report of all runs, and of what there is beside them.
 pub fn render(suites: &[Suite<'_>], besides: &Besides<'_>) -> String {
     render_within(BYTES_MAX, suites, besides)

@@ -55,8 +55,12 @@ pub fn write_all(
     events: &[Entry],
 ) -> io::Result<()> {
     write_verdict(run_dir, verdict)?;
+    let page = html::render(plan, verdict, history, events);
+    let page = replace(run_dir, html::FILE, page.as_bytes());
     let suite = junit::Suite {
         file: &plan.experiment.path,
+        // Of the page that was just written.
+        attachment: junit::attachment(run_dir),
         properties: vec![("experiment-sha256", plan.experiment.sha256.clone())],
         ..junit::Suite::of_run(verdict, run_dir, took(events))
     };
@@ -67,11 +71,7 @@ pub fn write_all(
             junit::render(&[suite], &junit::Besides::default()).as_bytes(),
         ),
         replace(run_dir, summary::FILE, summary::render(plan, verdict).as_bytes()),
-        replace(
-            run_dir,
-            html::FILE,
-            html::render(plan, verdict, history, events).as_bytes(),
-        ),
+        page,
     ];
     written.into_iter().collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use console::{measure_text_width, pad_str, truncate_str};
 
 use super::terminal::Style;
-use super::text::{clean, duration, list};
+use super::text::{clean, duration, few};
 use super::words;
 use crate::verdict::{Judgement, Verdict};
 
@@ -137,7 +137,7 @@ fn expected(expected: &Expected) -> String {
     }
 }
 
-/// The assertions that decided, or why none did.
+/// The first assertions that decided, or why none did.
 pub(super) fn by(verdict: &Verdict) -> String {
     let mut names: Vec<String> = Vec::new();
     for assertion in &verdict.assertions {
@@ -155,7 +155,7 @@ pub(super) fn by(verdict: &Verdict) -> String {
                 .and_then(|problem| problem.lines().next())
                 .unwrap_or(""),
         ),
-        _ => list(&names),
+        _ => few(&names),
     }
 }
 

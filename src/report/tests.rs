@@ -200,6 +200,9 @@ fn every_report_is_written_whole() {
     assert_eq!(names, ["junit.xml", "report.html", "summary.md", "verdict.json"]);
     let read: Verdict = serde_json::from_slice(&fs::read(dir.path().join(verdict::FILE)).unwrap()).unwrap();
     assert_eq!(read, verdict);
+    let junit = fs::read_to_string(dir.path().join(junit::FILE)).unwrap();
+    let page = dir.path().canonicalize().unwrap().join(html::FILE);
+    assert!(junit.contains(&format!("[[ATTACHMENT|{}]]", page.display())), "{junit}");
 }
 
 #[test]

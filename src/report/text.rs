@@ -120,6 +120,15 @@ pub(super) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{ending}", count(number))
 }
 
+/// The first names, so many as a sentence or a cell has room for, and how many more there are.
+pub(super) fn few(names: &[String]) -> String {
+    const NAMES_MAX: usize = 6;
+    match names.len().checked_sub(NAMES_MAX) {
+        None | Some(0) => list(names),
+        Some(more) => format!("{} and {more} more", names[..NAMES_MAX].join(", ")),
+    }
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub(super) fn list<S: AsRef<str>>(items: &[S]) -> String {
     match items {

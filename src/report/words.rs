@@ -1,8 +1,7 @@
 //! What the reports say, said once: names of kinds, the answer in one sentence, the recovery figures.
 
-use super::campaign::model::Answer;
 use super::text::{clean, count, duration, list, plural};
-use crate::campaign::Decision;
+use crate::campaign::Answer;
 use crate::campaign::accept::Weakness;
 use crate::event::Phase;
 use crate::verdict::{Assertion, AssertionKind, Judgement, Status, Verdict};
@@ -47,15 +46,6 @@ pub(super) fn served_within(ms: Option<u64>) -> String {
 /// Said of a loss that an experiment lets pass and the business service does not.
 pub(super) fn tolerated_elsewhere(has_passed: bool, lost: u64, tolerated: u64) -> Option<&'static str> {
     (has_passed && lost > tolerated).then_some("tolerated by the experiment, not by the service")
-}
-
-/// `go`, `no-go`, `not proven`.
-pub(super) fn decision(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Go => "go",
-        Decision::NoGo => "no-go",
-        Decision::NotProven => "not proven",
-    }
 }
 
 /// Said of what a gate's time did not suffice for.

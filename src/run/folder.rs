@@ -1,8 +1,10 @@
 //! The folder of a run: `runs/<time>-<name>/`, which file is which, and how they are read back.
 
+use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::seal;
 use crate::event::{self, Entry};
 use crate::plan::{self, Plan};
 
@@ -87,6 +89,15 @@ fn run_id() -> String {
     let ms = jiff::Timestamp::now().as_millisecond();
     // No process id: on a stage it is the same each time.
     format!("{ms:x}x{:x}x{count:x}", rand::random::<u32>())
+}
+
+/// Whether a harness is at work on a run: it holds its events, and has not sealed it.
+pub fn is_under_way(dir: &Path) -> bool {
+    if dir.join(seal::FILE).is_file() {
+        return false;
+    }
+    let events = std::fs::File::open(dir.join(event::FILE));
+    events.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Reads a run's plan.

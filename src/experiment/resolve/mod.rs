@@ -20,6 +20,7 @@ mod engine;
 mod links;
 pub(super) mod load;
 mod method;
+mod metrics;
 mod overlap;
 mod probes;
 mod targets;
@@ -122,6 +123,7 @@ pub(super) fn resolve(input: Input<'_>) -> Result<Plan, Vec<Diagnostic>> {
     if !resolver.found.is_empty() {
         return Err(resolver.found);
     }
+    let plan = metrics::without_those_nobody_asks_for(plan);
     Ok(input
         .defects
         .iter()

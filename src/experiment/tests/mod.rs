@@ -224,6 +224,23 @@ fn requests_for_replicas_that_there_are_load_and_say_no_more_than_was_said() {
 }
 
 #[test]
+fn a_metric_on_demand_is_in_the_plans_that_name_it() {
+    let metrics = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("experiments/postage")
+            .join(name);
+        let plan = load(&file, &seeded(1)).unwrap();
+        let on_demand = plan.system.metrics.iter().filter(|(_, metric)| metric.on_demand);
+        let names: Vec<String> = on_demand.map(|(name, _)| name.clone()).collect();
+        (names.join(" "), plan.system.metrics.len())
+    };
+    // One by an invariant, the other by a bound.
+    let (named, all) = metrics("standby-falls-behind.yaml");
+    assert_eq!(named, "newest-that-is-read read-at-the-standby");
+    assert_eq!(metrics("baseline.yaml"), (String::new(), all - 2));
+}
+
+#[test]
 fn a_profile_is_a_load_that_the_experiment_changes_and_adds_to() {
     let plan = load(&good("profiles.yaml"), &seeded(1)).unwrap();
     let rates = &plan.workload.rates;

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Besides;
-use super::model::{AcceptedRow, Answer, Decision, RunRef, ServiceRow, Worst, Zero, Zeros};
-use crate::campaign::RunRecord;
+use super::model::{AcceptedRow, Decision, RunRef, ServiceRow, Worst, Zero, Zeros};
 use crate::campaign::accept::{Acceptance, Accepted, Weakness, Weighed};
-use crate::report::text::{count, duration, list, plural};
+use crate::campaign::{Answer, RunRecord};
+use crate::report::text::{count, duration, few, list, plural};
 use crate::report::words;
 use crate::verdict::{Judgement, PutToTest, Safety, ServiceImpact, Status};
-
-/// Names in one sentence at most.
-const NAMES_MAX: usize = 6;
 
 /// A run that counts, with its number on the page.
 pub(super) struct Counted<'a> {
@@ -397,12 +394,4 @@ fn exceeded_by(row: &ServiceRow) -> String {
         words::quoted(&row.title),
         list(&by)
     )
-}
-
-/// The first names, and how many more there are.
-pub(super) fn few(names: &[String]) -> String {
-    match names.len().checked_sub(NAMES_MAX) {
-        None | Some(0) => list(names),
-        Some(more) => format!("{} and {more} more", names[..NAMES_MAX].join(", ")),
-    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::course::Course;
 use crate::campaign::accept::Weakness;
+use crate::campaign::{Answer, Conclusion};
 use crate::event::Host;
 use crate::verdict::{AssertionKind, FailoverTimes, Judgement, Status, Violation};
 
@@ -40,16 +41,15 @@ pub struct Page {
     pub not_read: Vec<String>,
 }
 
-/// The answer to whether a release may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// Every run passed, and every business service stayed within its impact tolerance, but for what is accepted.
-    Go,
-    /// There is a doubt, or nothing was run.
-    NotProven,
-    /// A run failed, or a business service exceeded its impact tolerance.
-    NoGo,
+impl Page {
+    /// What is kept of it beside the runs.
+    pub fn conclusion(&self) -> Conclusion {
+        Conclusion {
+            answer: self.decision.answer,
+            because: self.decision.reasons.first().cloned().unwrap_or_default(),
+            at_unix_ms: self.made_unix_ms,
+        }
+    }
 }
 
 /// The answer and why it is that.

@@ -1,10 +1,10 @@
 //! What customers would have noticed, in sentences: generated from what was measured, and from nothing else.
 
 use super::course::OperationCourse;
-use super::decision::{Counted, few};
+use super::decision::Counted;
 use super::model::{Experiment, Notice, Noticed, Unnoticed};
 use super::waits::Waits;
-use crate::report::text::{count, duration, list, plural, trim};
+use crate::report::text::{count, duration, few, list, plural, trim};
 use crate::report::words;
 use crate::system::definition::Unit;
 use crate::verdict::{Judgement, OperationImpact, Status, Verdict};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::coverage::Freshness;
-use super::decision::{Counted, few};
-use crate::report::text::{count, plural};
+use super::decision::Counted;
+use crate::report::text::{count, few, plural};
 use crate::verdict::{Judgement, Status};
 
 /// Everything that is open, a sentence each.

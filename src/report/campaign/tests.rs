@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::model::{Answer, Notice, Page};
+use super::model::{Notice, Page};
 use super::{Besides, Options, page, render};
 use crate::campaign::accept::Accepted;
-use crate::campaign::{Campaign, Proof, ProofRow, RunRecord};
+use crate::campaign::{Answer, Campaign, Proof, ProofRow, RunRecord};
+use crate::event::Events;
 use crate::history::load::History;
 use crate::history::{Outcome, Record};
 use crate::plan::Plan;
@@ -387,6 +388,46 @@ fn a_broken_history_and_a_broken_proof_hide_nothing_else() {
     let model = page(&campaign, &[], &options());
     let reason = model.experiments[0].no_course.as_ref().unwrap();
     assert!(reason.starts_with("history.jsonl, line 1:"), "{reason}");
+}
+
+#[test]
+fn a_run_under_way_is_left_out_until_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = Saved::of("answers-lost", sample::passed()).write(folder.path());
+    fs::remove_file(dir.join("events.jsonl")).unwrap();
+    let harness = Events::create(&dir.join("events.jsonl"), None).unwrap();
+    let read = || {
+        let (campaign, wrong) = Campaign::gather(&[folder.path().to_owned()]);
+        let wrong: Vec<String> = wrong.iter().map(|error| error.reason()).collect();
+        (campaign.runs.len(), wrong.join("; "))
+    };
+    let (runs, wrong) = read();
+    assert!(runs == 0 && wrong.ends_with("this run is under way"), "{runs} {wrong}");
+    // As if it were killed: what it held is free.
+    drop(harness);
+    assert_eq!(read(), (1, String::new()));
+}
+
+#[test]
+fn a_run_in_two_folders_counts_once_and_two_verdicts_of_it_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = ["one", "two"].map(|name| folder.path().join(name));
+    for place in &places {
+        Saved::of("answers-lost", sample::passed()).write(place);
+    }
+    let (campaign, wrong) = Campaign::gather(&places);
+    assert_eq!((campaign.runs.len(), wrong.len()), (1, 0));
+    let changed = Saved::of("answers-lost", sample::failed()).write(&folder.path().join("three"));
+    let mut verdict = sample::failed();
+    verdict.run_id.clone_from(&campaign.runs[0].verdict.run_id);
+    fs::write(changed.join("verdict.json"), serde_json::to_vec(&verdict).unwrap()).unwrap();
+    let (campaign, wrong) = Campaign::gather(&[places[0].clone(), changed]);
+    assert_eq!(campaign.runs.len(), 1);
+    let wrong = wrong.iter().map(|error| error.to_string()).collect::<String>();
+    assert!(
+        wrong.contains("with another verdict") && wrong.contains("hint: "),
+        "{wrong}"
+    );
 }
 
 #[test]

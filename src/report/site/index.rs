@@ -1,9 +1,11 @@
-//! The index: every experiment with its latest run, worst first.
+//! The index: every experiment with its latest run, worst first, and every campaign with its answer.
+
+use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::model::{Experiment, Run, Site};
-use super::{EXPERIMENTS, RUNS, STYLE};
+use super::model::{Concluded, Experiment, Run, Site};
+use super::{CAMPAIGNS, EXPERIMENTS, RUNS, STYLE};
 use crate::report::html::{badge, class, document, timestamp};
 use crate::report::text::{clean, plural};
 use crate::report::words;
@@ -40,6 +42,7 @@ pub(super) fn render(site: &Site) -> String {
                         (table(site))
                     }
                 }
+                (campaigns(site))
                 (not_read(site))
             }
             footer { p { (words::HOW_JUDGED) } }
@@ -140,6 +143,52 @@ fn recent(runs: &[Run]) -> Markup {
             @for run in recent {
                 span class=(format!("mark {}", class(run.judgement))) { (words::glyph(run.judgement, true)) }
             }
+        }
+    }
+}
+
+/// What each campaign came to, with a link to its page.
+fn campaigns(site: &Site) -> Markup {
+    html! {
+        @if !site.campaigns.is_empty() {
+            section {
+                h2 { "Campaigns, newest first" }
+                div.wide tabindex="0" { table.campaigns {
+                    thead { tr { th { "answer" } th { "when" } th { "release" } th { "system" } th.number { "runs" } th { "because" } } }
+                    tbody { @for campaign in &site.campaigns { (concluded(campaign)) } }
+                } }
+                p.note {
+                    "As their pages said when they were made, with what was accepted then."
+                    @if site.older_campaigns > 0 { " " (plural(site.older_campaigns, "older campaign")) " not shown." }
+                }
+            }
+        }
+    }
+}
+
+fn concluded(campaign: &Concluded) -> Markup {
+    let answer = campaign.conclusion.answer;
+    let judgement = words::campaign_judgement(answer);
+    let said = html! {
+        span class=(format!("mark {}", class(judgement))) {
+            span aria-hidden="true" { (words::glyph(judgement, true)) } " " (words::campaign_answer(answer).to_lowercase())
+        }
+    };
+    let listed = |names: &BTreeSet<String>| names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+    html! {
+        tr class=(class(judgement)) {
+            th scope="row" {
+                @match &campaign.slug {
+                    Some(slug) => a href=(format!("{CAMPAIGNS}/{slug}.html")) { (said) },
+                    None => (said),
+                }
+                @if let Some((number, of)) = campaign.shard { span.under { "shard " (number) " of " (of) } }
+            }
+            td { (timestamp(campaign.conclusion.at_unix_ms).unwrap_or_default()) }
+            td { (listed(&campaign.releases)) }
+            td { (listed(&campaign.systems)) }
+            td.number { (campaign.runs) }
+            td { (clean(&campaign.conclusion.because)) }
         }
     }
 }

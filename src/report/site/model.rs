@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::RUNS_MAX;
-use crate::campaign::{Campaign, RunRecord};
+use super::{CAMPAIGNS_MAX, RUNS_MAX};
+use crate::campaign::{Campaign, Conclusion, Kept, RunRecord};
 use crate::report::words;
 use crate::verdict::{Judgement, Recovery};
 
@@ -20,8 +20,31 @@ pub struct Site {
     pub stale_after_ms: i64,
     /// By their latest runs: the worst first, and of those that came to the same the one that ran longest ago.
     pub experiments: Vec<Experiment>,
+    /// Campaigns that came to an answer, the latest first, [`CAMPAIGNS_MAX`] at most.
+    pub campaigns: Vec<Concluded>,
+    /// Older campaigns, which are not shown.
+    pub older_campaigns: u64,
     /// What could not be read, and why, a line each.
     pub not_read: Vec<String>,
+}
+
+/// A campaign, as its page concluded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Concluded {
+    /// Its page's file, without folder and ending; absent where its page is not here.
+    pub slug: Option<String>,
+    /// The page to copy; where `slug` is.
+    pub page: PathBuf,
+    /// What its page says.
+    pub conclusion: Conclusion,
+    /// Which shard it is, and of how many; absent if it is a whole.
+    pub shard: Option<(u32, u32)>,
+    /// Its runs that say something of the system as it is.
+    pub runs: u64,
+    /// What was under test, by name.
+    pub releases: BTreeSet<String>,
+    /// Names of the systems.
+    pub systems: BTreeSet<String>,
 }
 
 /// An experiment and its runs.
@@ -80,7 +103,7 @@ pub struct Run {
 
 impl Site {
     /// The site of some runs. Of what could not be read the first line is kept: hints are for who makes the site.
-    pub fn of(campaign: &Campaign, not_read: &[String], made_unix_ms: i64, stale_after_ms: i64) -> Self {
+    pub fn of(campaign: &Campaign, kept: &[Kept], not_read: &[String], made_unix_ms: i64, stale_after_ms: i64) -> Self {
         let mut by_experiment: BTreeMap<(&str, &str, &str), Vec<&RunRecord>> = BTreeMap::new();
         for run in &campaign.runs {
             let key = (
@@ -99,10 +122,16 @@ impl Site {
             let latest = experiment.latest();
             (std::cmp::Reverse(latest.judgement), latest.started_unix_ms)
         });
+        let mut campaigns: Vec<Concluded> = kept.iter().filter_map(|kept| Concluded::of(kept, &mut slugs)).collect();
+        campaigns.sort_by_key(|campaign| std::cmp::Reverse(campaign.conclusion.at_unix_ms));
+        let older_campaigns = campaigns.len().saturating_sub(CAMPAIGNS_MAX) as u64;
+        campaigns.truncate(CAMPAIGNS_MAX);
         Self {
             made_unix_ms,
             stale_after_ms,
             experiments,
+            campaigns,
+            older_campaigns,
             not_read: not_read
                 .iter()
                 .map(|text| text.lines().next().unwrap_or_default().to_owned())
@@ -124,6 +153,29 @@ impl Site {
     pub fn count(&self, judgement: Judgement) -> usize {
         let of_it = |experiment: &&Experiment| experiment.latest().judgement == judgement;
         self.experiments.iter().filter(of_it).count()
+    }
+}
+
+impl Concluded {
+    /// Nothing where no page was ever made of it.
+    fn of(Kept { file, campaign }: &Kept, slugs: &mut Slugs) -> Option<Self> {
+        let conclusion = campaign.concluded.clone()?;
+        let page = file.with_file_name(crate::report::campaign::FILE);
+        let runs: Vec<&RunRecord> = campaign.runs.iter().filter(|run| run.counts()).collect();
+        let names = |of: fn(&RunRecord) -> &String| -> BTreeSet<String> {
+            let names = runs.iter().map(|run| of(run));
+            names.filter(|name| !name.is_empty()).cloned().collect()
+        };
+        let at = conclusion.at_unix_ms.to_string();
+        Some(Self {
+            slug: page.is_file().then(|| slugs.of(&["campaign", &at])),
+            page,
+            conclusion,
+            shard: campaign.shard.as_ref().map(|shard| (shard.number, shard.of)),
+            runs: runs.len() as u64,
+            releases: names(|run| &run.release),
+            systems: names(|run| &run.system),
+        })
     }
 }
 

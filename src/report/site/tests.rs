@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::model::{Experiment, Site};
-use super::{INDEX, RUNS_MAX, Refused, history, index, write};
-use crate::campaign::{Campaign, RunRecord};
+use super::{CAMPAIGNS, INDEX, RUNS_MAX, Refused, history, index, write};
+use crate::campaign::{Answer, Campaign, Conclusion, Kept, RunRecord};
 use crate::report::{html, sample};
 use crate::verdict::{Judgement, Verdict};
 
@@ -25,7 +25,7 @@ fn run(experiment: &str, verdict: Verdict, days_ago: i64) -> RunRecord {
 }
 
 fn site(runs: Vec<RunRecord>) -> Site {
-    Site::of(&Campaign::of(runs), &[], MADE_UNIX_MS, 14 * DAY_MS)
+    Site::of(&Campaign::of(runs), &[], &[], MADE_UNIX_MS, 14 * DAY_MS)
 }
 
 fn names(site: &Site) -> Vec<&str> {
@@ -177,7 +177,13 @@ fn data_is_text_and_never_markup() {
     for text in [&mut record.system, &mut record.engine, &mut record.nightmail] {
         text.push_str(hostile);
     }
-    let site = Site::of(&Campaign::of(vec![record]), &[hostile.to_owned()], MADE_UNIX_MS, DAY_MS);
+    let site = Site::of(
+        &Campaign::of(vec![record]),
+        &[],
+        &[hostile.to_owned()],
+        MADE_UNIX_MS,
+        DAY_MS,
+    );
     for page in [index::render(&site), history::render(&site, &site.experiments[0])] {
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(!page.contains("<script") && !page.contains("\" onload=\""));
@@ -185,6 +191,85 @@ fn data_is_text_and_never_markup() {
         assert!(!page.contains(['\u{202e}', '\x1b']));
         assert!(page.contains(r#"content="default-src 'none'; style-src 'unsafe-inline'""#));
     }
+}
+
+/// A campaign that came to that answer so many days before the site was made, with a page.
+fn campaign(dir: &Path, name: &str, answer: Answer, days_ago: i64) -> PathBuf {
+    let folder = dir.join(name);
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join(crate::report::campaign::FILE),
+        format!("the page of {name}"),
+    )
+    .unwrap();
+    let mut run = run("answers-lost", sample::passed(), days_ago);
+    run.release = "v2 & more".to_owned();
+    let concluded = Conclusion {
+        answer,
+        because: "All 1 runs <passed>.".to_owned(),
+        at_unix_ms: MADE_UNIX_MS - days_ago * DAY_MS,
+    };
+    let campaign = Campaign {
+        concluded: Some(concluded),
+        ..Campaign::of(vec![run])
+    };
+    campaign.write(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn campaigns_stand_with_their_answers_newest_first_and_link_to_their_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [
+        campaign(dir.path(), "before", Answer::Go, 9),
+        campaign(dir.path(), "now", Answer::NoGo, 1),
+        campaign(dir.path(), "without-page", Answer::NotProven, 20),
+    ];
+    fs::remove_file(paths[2].join(crate::report::campaign::FILE)).unwrap();
+    // A folder of runs that no gate made, and one that is named twice.
+    fs::create_dir(dir.path().join("runs")).unwrap();
+    let named = [&paths[..], &[dir.path().join("runs"), paths[0].join("campaign.json")]].concat();
+    let (gathered, _) = Campaign::gather(&paths);
+    let (kept, wrong) = Kept::at(&named);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let site = Site::of(&gathered, &kept, &[], MADE_UNIX_MS, DAY_MS);
+    let answers: Vec<Answer> = site.campaigns.iter().map(|one| one.conclusion.answer).collect();
+    assert_eq!(answers, [Answer::NoGo, Answer::Go, Answer::NotProven]);
+    let out = dir.path().join("public");
+    assert!(write(&site, &out).unwrap().not_copied.is_empty());
+    let pages: Vec<String> = files(&out.join(CAMPAIGNS));
+    let index = fs::read_to_string(out.join(INDEX)).unwrap();
+    assert_eq!(
+        (pages.len(), index.matches("href=\"campaigns/").count()),
+        (2, 2),
+        "{pages:?}"
+    );
+    for page in &pages {
+        assert!(index.contains(&format!("href=\"campaigns/{page}\"")), "{page}");
+    }
+    assert!(
+        index.contains("no-go") && index.contains("v2 &amp; more") && index.contains("&lt;passed&gt;"),
+        "{index}"
+    );
+    let newest = site.campaigns[0].slug.as_deref().unwrap();
+    assert_eq!(
+        fs::read_to_string(out.join(CAMPAIGNS).join(format!("{newest}.html"))).unwrap(),
+        "the page of now"
+    );
+}
+
+#[test]
+fn a_broken_campaign_beside_its_runs_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = [campaign(dir.path(), "one", Answer::Go, 1)];
+    fs::write(folder[0].join("campaign.json"), "{").unwrap();
+    // As a file it is all there is, and whoever gathers the runs tells it.
+    assert!(Kept::at(&folder).1.is_empty());
+    assert_eq!(Campaign::gather(&folder).1.len(), 1);
+    fs::create_dir(folder[0].join("run")).unwrap();
+    fs::write(folder[0].join("run").join("plan.json"), "{}").unwrap();
+    let (kept, wrong) = Kept::at(&folder);
+    assert_eq!((kept.len(), wrong.len()), (0, 1));
 }
 
 /// Runs of which one has a page.

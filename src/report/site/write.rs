@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::model::{Run, Site};
-use super::{EXPERIMENTS, INDEX, RUNS, history, index};
+use super::model::Site;
+use super::{CAMPAIGNS, EXPERIMENTS, INDEX, RUNS, history, index};
 
 /// A file that tells a site of nightmail's, which may be replaced, from what somebody else put there.
 const MARK: &str = ".nightmail-site";
@@ -15,7 +15,7 @@ const MARK: &str = ".nightmail-site";
 pub struct Written {
     /// Its first page.
     pub index: PathBuf,
-    /// Pages of runs that could not be copied, and why; the site says what those runs came to all the same.
+    /// Pages that could not be copied, and why; the site says what those runs and campaigns came to all the same.
     pub not_copied: Vec<String>,
 }
 
@@ -75,18 +75,24 @@ fn is_free(out: &Path) -> io::Result<bool> {
     }
 }
 
-/// Writes all pages into a new folder. Returns which pages of runs could not be copied.
+/// Writes all pages into a new folder. Returns which pages could not be copied.
 fn fill(site: &Site, dir: &Path) -> io::Result<Vec<String>> {
     fs::create_dir_all(dir.join(EXPERIMENTS))?;
     fs::create_dir_all(dir.join(RUNS))?;
+    fs::create_dir_all(dir.join(CAMPAIGNS))?;
     fs::write(dir.join(MARK), concat!(env!("CARGO_PKG_VERSION"), "\n"))?;
     let mut not_copied = Vec::new();
     // Without links to pages that turn out not to be there.
     let mut site = site.clone();
-    for run in site.experiments.iter_mut().flat_map(|experiment| &mut experiment.runs) {
-        if let Err(error) = copy(run, &dir.join(RUNS)) {
-            not_copied.push(format!("{}: {error}", run.page.display()));
-            run.slug = None;
+    let runs = site.experiments.iter_mut().flat_map(|experiment| &mut experiment.runs);
+    let runs = runs.map(|run| (&mut run.slug, &run.page, RUNS));
+    let campaigns = site.campaigns.iter_mut();
+    let campaigns = campaigns.map(|campaign| (&mut campaign.slug, &campaign.page, CAMPAIGNS));
+    for (slug, page, folder) in runs.chain(campaigns) {
+        let Some(name) = slug else { continue };
+        if let Err(error) = copy(page, &dir.join(folder).join(format!("{name}.html"))) {
+            not_copied.push(format!("{}: {error}", page.display()));
+            *slug = None;
         }
     }
     fs::write(dir.join(INDEX), index::render(&site))?;
@@ -97,10 +103,9 @@ fn fill(site: &Site, dir: &Path) -> io::Result<Vec<String>> {
     Ok(not_copied)
 }
 
-fn copy(run: &Run, dir: &Path) -> io::Result<()> {
-    let Some(slug) = &run.slug else { return Ok(()) };
-    let page = fs::read(&run.page)?;
-    fs::write(dir.join(format!("{slug}.html")), page)
+/// Reads the whole page before any of it is there.
+fn copy(page: &Path, to: &Path) -> io::Result<()> {
+    fs::write(to, fs::read(page)?)
 }
 
 /// Puts the new folder in the place of the old one, which goes. If that fails the old one stays.

@@ -34,6 +34,9 @@ pub struct MetricDefinition {
     /// Time between readings.
     #[serde(default = "default_interval")]
     pub every: DurationMs,
+    /// Whether it is read only in experiments of which a probe, a bound or an invariant names it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
 }
 
 fn default_interval() -> DurationMs {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use nightmail::campaign::Campaign;
+use nightmail::campaign::{Campaign, Kept};
 use nightmail::event::{self, Entry};
 use nightmail::history::load::History;
 use nightmail::history::{self, Record};
@@ -30,14 +30,18 @@ pub fn make(dir: &Path) -> usize {
     fs::create_dir(&unreadable).unwrap();
     fs::write(unreadable.join(plan::FILE), "{\"schema_version\": 1, \"exper").unwrap();
 
-    let (campaign, wrong) = Campaign::gather(&[runs]);
+    let (mut campaign, wrong) = Campaign::gather(&[runs]);
     assert_eq!(wrong.len(), 1, "{wrong:?}");
     let not_read: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     let latest_unix_ms = campaign.runs.iter().map(|run| run.started_unix_ms).max().unwrap();
-    let site = Site::of(&campaign, &not_read, latest_unix_ms + DAY_MS, 30 * DAY_MS);
-    site::write(&site, &dir.join("site")).unwrap();
     let page = dir.join("campaign").join(campaign_page::FILE);
-    campaign_page::write(&page, &campaign, &not_read, &campaign_page::Options::now()).unwrap();
+    let written = campaign_page::write(&page, &campaign, &not_read, &campaign_page::Options::now()).unwrap();
+    campaign.concluded = Some(written.conclusion());
+    campaign.write(&dir.join("campaign")).unwrap();
+    let (kept, _) = Kept::at(&[dir.join("campaign")]);
+    let site = Site::of(&campaign, &kept, &not_read, latest_unix_ms + DAY_MS, 30 * DAY_MS);
+    assert_eq!(site.campaigns.len(), 1);
+    site::write(&site, &dir.join("site")).unwrap();
     pages_below(dir)
 }
 
