@@ -25,7 +25,8 @@ if [ ! -e "$PGDATA/nightmail.managed" ]; then
             pg_autoctl create postgres "$@" --name "$NODE" --username postgres --dbname postgres \
                 --monitor "postgres://autoctl_node@$MONITOR/pg_auto_failover?tcp_user_timeout=2000" \
                 --replication-quorum "${REPLICATION_QUORUM:-true}"
-            # A primary that reaches neither the monitor nor a standby for so long stops.
+            # A primary whose keeper reaches neither the monitor nor a standby for so long stops, if a standby was connected when its
+            # keeper first looked without the monitor (pg_auto_failover counts from that look).
             pg_autoctl config set timeout.network_partition_timeout 2
             ;;
         *) echo "start-managed-postgres: monitor or node?" >&2 && exit 2 ;;
