@@ -21,9 +21,9 @@ if [ ! -e "$PGDATA/nightmail.managed" ]; then
         node)
             shift
             # A question that is under way when the network goes would otherwise wait for as long as the cut lasts and longer, and a
-            # primary that waits does not stop.
+            # keeper that waits stops nobody.
             pg_autoctl create postgres "$@" --name "$NODE" --username postgres --dbname postgres \
-                --monitor "postgres://autoctl_node@$MONITOR/pg_auto_failover?tcp_user_timeout=2000" \
+                --monitor "postgres://autoctl_node@$MONITOR/pg_auto_failover?tcp_user_timeout=500" \
                 --replication-quorum "${REPLICATION_QUORUM:-true}"
             # A primary whose keeper reaches neither the monitor nor a standby for so long stops, if a standby was connected when its
             # keeper first looked without the monitor (pg_auto_failover counts from that look).
