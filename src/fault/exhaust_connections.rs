@@ -2,7 +2,8 @@
 //!
 //! A server keeps some of its slots (`superuser_reserved_connections`, 3 by default) for superusers, and a service that logs in as
 //! one is let in for that much longer than others. `take-reserved` takes these as well. The slots are taken at the
-//! beginning: what others let go of later stays free, and the heal says how many were at the end.
+//! beginning, those of sessions that are just leaving among them, until a fresh connection is refused: what others let go of
+//! later stays free, and the heal says how many were at the end.
 //!
 //! The sessions are the harness's: they go when it dies, and the server ends each when it has been idle for the fault's
 //! time-to-live (`idle_session_timeout`, since PostgreSQL 14).
@@ -97,16 +98,12 @@ impl Fault for ExhaustConnections<Target> {
         let start = Instant::now();
         each::inject(context, &self.targets, |member| async move {
             match self.exhaust(context, &member).await {
-                Ok((held, seen)) => {
-                    let measured = match self.judge(&member, seen).await {
-                        Ok(seen) => {
-                            let onset = Some(start.elapsed());
-                            Measured::new(onset, format!("{}: {seen}{}", member.id, after(onset)))
-                        }
-                        Err(refused) => member.unseen(refused),
-                    };
+                Ok((held, Ok(seen))) => {
+                    let onset = Some(start.elapsed());
+                    let measured = Measured::new(onset, format!("{}: {seen}{}", member.id, after(onset)));
                     (Some(held), measured)
                 }
+                Ok((held, Err(refused))) => (Some(held), member.unseen(refused)),
                 Err(refused) => (None, member.unseen(refused)),
             }
         })
@@ -123,8 +120,12 @@ impl Fault for ExhaustConnections<Target> {
 }
 
 impl ExhaustConnections<Target> {
-    /// Takes the slots, and says what was seen when that was done.
-    async fn exhaust(&self, context: &FaultContext, member: &Member) -> Result<(Held, Slots), Refused> {
+    /// Takes the slots, and says by what it was seen that no more are free, or why it was not.
+    async fn exhaust(
+        &self,
+        context: &FaultContext,
+        member: &Member,
+    ) -> Result<(Held, Result<String, Refused>), Refused> {
         let (name, start) = (application(context), Instant::now());
         let settings = format!("-c idle_session_timeout={}", setting_ms(context.ttl));
         let take = || in_time(member.server.connect_as(&name, &settings));
@@ -145,14 +146,14 @@ impl ExhaustConnections<Target> {
                 before.words()
             )));
         }
-        let mut is_last = false;
         loop {
+            let is_last = start.elapsed() >= context.patience.granted;
             let seen = in_time(Slots::ask(&held.asker)).await?;
+            let words = seen.words();
             let spare = seen.free(self.take_reserved) - i64::from(self.leave);
-            if spare <= 0 || is_last {
-                return Ok((held, seen));
+            if spare > 0 && is_last {
+                return Ok((held, Err(Refused::because(words))));
             }
-            is_last = start.elapsed() >= context.patience.granted;
             for _ in 0..spare {
                 match take().await {
                     Ok(session) => held.others.push(session),
@@ -161,34 +162,41 @@ impl ExhaustConnections<Target> {
                     Err(refused) => return Err(refused),
                 }
             }
-        }
-    }
-
-    /// A fresh connection decides where none may be left and it could not fall back on the reserve; elsewhere the count does.
-    async fn judge(&self, member: &Member, seen: Slots) -> Result<String, Refused> {
-        let words = seen.words();
-        if seen.free(self.take_reserved) > i64::from(self.leave) {
-            return Err(Refused::because(words));
-        }
-        if self.leave > 0 {
-            return Ok(words);
-        }
-        match in_time(member.server.connect()).await.map(drop) {
-            Err(refused) if refused.is(&SqlState::TOO_MANY_CONNECTIONS) => Ok(format!(
-                "{words}; a fresh connection as `{}` is refused (53300)",
-                seen.user
-            )),
-            Err(refused) => Err(Refused::because(format!(
-                "{words}; a fresh connection failed otherwise: {refused}"
-            ))),
-            Ok(()) if seen.is_superuser && !self.take_reserved && seen.reserved > 0 => Ok(format!(
-                "{words}; a fresh connection as `{}`, a superuser, still has these, so that an ordinary one was not tried",
-                seen.user
-            )),
-            Ok(()) => Err(Refused::because(format!(
-                "{words}; a fresh connection as `{}` is let in all the same",
-                seen.user
-            ))),
+            if spare > 0 {
+                continue;
+            }
+            // The count decides, but where none may be left it is a fresh connection: what is still counted may be going.
+            if self.leave > 0 {
+                return Ok((held, Ok(words)));
+            }
+            if seen.is_superuser && !self.take_reserved && seen.reserved > 0 {
+                return Ok((
+                    held,
+                    Ok(format!(
+                        "{words}; a fresh connection as `{}`, a superuser, still has these, so that an ordinary one was not tried",
+                        seen.user
+                    )),
+                ));
+            }
+            let user = seen.user;
+            match take().await {
+                Ok(session) => held.others.push(session),
+                Err(refused) if refused.is(&SqlState::TOO_MANY_CONNECTIONS) => {
+                    return Ok((
+                        held,
+                        Ok(format!("{words}; a fresh connection as `{user}` is refused (53300)")),
+                    ));
+                }
+                Err(refused) => {
+                    let why = format!("{words}; a fresh connection failed otherwise: {refused}");
+                    return Ok((held, Err(Refused::because(why))));
+                }
+            }
+            // It has let in more than it says that it has slots, or again and again.
+            if is_last || held.count() as i64 > seen.max {
+                let why = format!("{words}; a fresh connection as `{user}` is let in all the same");
+                return Ok((held, Err(Refused::because(why))));
+            }
         }
     }
 
@@ -260,6 +268,8 @@ mod tests {
         sessions: BTreeMap<i32, String>,
         /// How many are those of others.
         others: usize,
+        /// How many of them are leaving, still counted, and gone when somebody needs their slot.
+        leaving: usize,
         is_superuser: bool,
         /// It lets everybody in, whatever it says.
         is_open: bool,
@@ -274,6 +284,9 @@ mod tests {
     impl Double for Server {
         fn begun(&mut self, session: i32, application: &str) -> Result<(), Refusal> {
             let kept = if self.is_superuser { 0 } else { RESERVED };
+            if self.used() + kept >= MAX && self.leaving > 0 {
+                (self.others, self.leaving) = (self.others - 1, self.leaving - 1);
+            }
             if self.used() + kept >= MAX && !self.is_open {
                 return Err(("53300", "sorry, too many clients already"));
             }
@@ -351,6 +364,23 @@ mod tests {
             let off = fault.heal(&context).await.unwrap();
             assert!(off.confirmed && !off.lapsed, "{off:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_slots_of_those_who_were_leaving_are_taken_too() {
+        let (server, context) = first(Server {
+            others: 3,
+            leaving: 2,
+            ..Server::default()
+        })
+        .await;
+        let on = fault(0, false).inject(&context).await.unwrap();
+        assert!(on.confirmed && on.evidence[0].contains("is refused (53300)"), "{on:?}");
+        {
+            let server = server.lock().unwrap();
+            assert_eq!((server.sessions.len(), server.others), (6, 1));
+        }
+        assert!(fault(0, false).heal(&context).await.unwrap().confirmed);
     }
 
     #[tokio::test]

@@ -216,8 +216,7 @@ async fn a_database_without_room_for_its_log_is_down_until_there_is(engine: Unde
         path: LOG.to_owned(),
         size_bytes: LOG_SIZE.0,
     };
-    let primary = replica("database-1", 1);
-    request.disks.insert(primary.clone(), vec![disk]);
+    request.disks.insert(replica("database-1", 1), vec![disk]);
     // It comes up, for which its user must find its own files there, as private as they were.
     let system = engine.up(&request, &events()).await.unwrap();
     let (fault, context) = (
@@ -238,13 +237,27 @@ async fn a_database_without_room_for_its_log_is_down_until_there_is(engine: Unde
     let much = "create table much as select repeat('x', 1000) as it from generate_series(1, 100000)";
     assert!(client.simple_query(much).await.is_err(), "there is no room for that");
     connection.abort();
+    // That it lets nobody in comes a moment after its answer.
+    let answers = async || match tokio_postgres::connect(&config, tokio_postgres::NoTls).await {
+        Ok((client, connection)) => {
+            let connection = tokio::spawn(connection);
+            let answer = client.simple_query("select").await;
+            connection.abort();
+            answer.is_ok()
+        }
+        Err(_) => false,
+    };
+    let until = async |up: bool, otherwise: &str| {
+        let began = Instant::now();
+        while answers().await != up {
+            assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until(false, "it goes on without room").await;
 
     confirmed(&fault.heal(&context).await.unwrap(), &["database-1-1"]);
-    let began = Instant::now();
-    while !system.is_ready(&primary).await.unwrap_or(false) {
-        assert!(began.elapsed() < Duration::from_secs(60), "it does not come back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(true, "it does not come back").await;
     assert_eq!(query(&system, "database-1", "select it from kept").await, "7");
     assert_eq!(
         query(&system, "database-1", "select to_regclass('much') is null").await,
