@@ -12,8 +12,9 @@
 //! last of the other began. That lasted at least from the later one of the two ends to the earlier one of the two begins,
 //! or for an instant where a row of one lies within the other member's row.
 //!
-//! Invalid if any two members were. No acknowledged heartbeat at all, none that was begun after the last fault was healed, or
-//! a member that never answered one, be it with a refusal: inconclusive. That a second writer was there for less than the time between two heartbeats may go unseen. O(n log n).
+//! Invalid if any two members were. No acknowledged heartbeat at all, none that was begun after the last fault was healed,
+//! a member that never answered one, be it with a refusal, or one to which nightmail itself sent none for half a second:
+//! inconclusive. That a second writer was there for less than the time between two heartbeats may go unseen. O(n log n).
 //!
 //! The detail tells who took over from whom and for how long nobody wrote, and how many acknowledged heartbeats are not in
 //! the table of the member that is primary at the end. They are customers' writes in miniature, but no customer's: losing
@@ -25,12 +26,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::about::About;
-use super::writers::{Takeover, overlaps, rows, takeovers};
+use super::writers::{Overlap, Takeover, overlaps, rows, takeovers};
 use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::history::{Heartbeat, Outcome};
 
 /// So many takeovers are told one by one.
 const TOLD_MAX: usize = 3;
+/// So long a member may go without a heartbeat under way: ten at the longest interval.
+const SILENCE_MAX_US: u64 = 500_000;
 
 /// Parameters of `one-writer`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +56,8 @@ impl Checker for OneWriter {
         let all = evidence.heartbeats(&self.group);
         let rows = rows(&all);
         let takeovers = takeovers(&rows);
-        for overlap in overlaps(&rows) {
+        let overlaps = overlaps(&rows);
+        for overlap in &overlaps {
             checked.breach(Breach::TwoWriters, About::instant(overlap.from_us), || {
                 overlap.to_string()
             });
@@ -62,7 +66,9 @@ impl Checker for OneWriter {
             all.iter().filter(|beat| beat.outcome == Outcome::Ok).copied().collect();
         self.doubt_unseen(evidence, &acknowledged, &mut checked);
         doubt_silent(&all, &mut checked);
+        doubt_late(&all, &mut checked);
         let mut parts = vec![counted(all.len(), &acknowledged)];
+        parts.extend(together(&overlaps));
         parts.extend(told(&takeovers));
         if !acknowledged.is_empty() {
             parts.push(self.lost(evidence, &acknowledged, &takeovers));
@@ -129,6 +135,46 @@ fn doubt_silent(all: &[&Heartbeat<'_>], checked: &mut Checked) {
         let error = last.and_then(|beat| beat.error.as_deref()).unwrap_or("no answer");
         checked.doubt(|| format!("{member} never answered a heartbeat ({error}), so nothing is known of it"));
     }
+}
+
+/// Where nightmail itself was late, a second writer may have come and gone. One heartbeat follows the other, and what a
+/// server leaves unanswered ends with its time-out, so that nobody else can have been.
+fn doubt_late(all: &[&Heartbeat<'_>], checked: &mut Checked) {
+    let mut in_order = all.to_vec();
+    in_order.sort_by_key(|beat| (&*beat.member, beat.number));
+    for pair in in_order.windows(2).filter(|pair| pair[0].member == pair[1].member) {
+        let (member, from_us) = (&pair[0].member, pair[0].done_us);
+        let silence_us = pair[1].sent_us.saturating_sub(from_us);
+        if silence_us > SILENCE_MAX_US {
+            let (from_s, silence_ms) = (from_us as f64 / 1e6, silence_us / 1_000);
+            checked.doubt(|| {
+                format!(
+                    "nightmail itself was late: it sent {member} no heartbeat for {silence_ms} ms, from {from_s:.3} s"
+                )
+            });
+        }
+    }
+}
+
+/// `two writers for at least 5210 ms in all, from 4.210 s to 12.900 s`, where there is more than one such time.
+fn together(overlaps: &[Overlap<'_>]) -> Option<String> {
+    overlaps.get(1)?;
+    // Of three members two pairs may overlap at one time. They come in no certain order.
+    let mut in_order: Vec<_> = overlaps
+        .iter()
+        .map(|overlap| (overlap.from_us, overlap.to_us))
+        .collect();
+    in_order.sort_unstable();
+    let (mut all_us, mut until_us) = (0, in_order[0].0);
+    for (from_us, to_us) in &in_order {
+        all_us += to_us.saturating_sub(until_us.max(*from_us));
+        until_us = until_us.max(*to_us);
+    }
+    let (from_s, until_s) = (in_order[0].0 as f64 / 1e6, until_us as f64 / 1e6);
+    let all_ms = all_us / 1_000;
+    Some(format!(
+        "two writers for at least {all_ms} ms in all, from {from_s:.3} s to {until_s:.3} s"
+    ))
 }
 
 /// `812 of 1600 heartbeats acknowledged (database-1-1 500, database-2-1 312)`.

@@ -21,7 +21,7 @@ pub const LAG_P99_MAX_US: u64 = 100_000;
 const LAG_OF_BOUND_PERCENT: f64 = 10.0;
 
 /// Gauge readings that may be missing, in percent of all, before the rest cannot stand for them.
-const GAPS_MAX_PERCENT: usize = 10;
+pub(super) const GAPS_MAX_PERCENT: usize = 10;
 
 /// Judges a probe over operations intended, and readings taken, within `window_us`.
 pub fn evaluate(probe: &Probe, history: &History<'_>, window_us: Range<u64>) -> Finding {

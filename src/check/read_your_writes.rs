@@ -3,12 +3,14 @@
 //! The writes are the heartbeats that nightmail sends to `writer`, which are numbered; the reads are those of `metric`, which
 //! gives the newest number that is seen. A reading must see every heartbeat that was acknowledged at least `within` before the
 //! reading *began*, so that a slow reading is no stale one. Invalid if one does not: by how much is told. A reading that
-//! failed says nothing. Nothing acknowledged, or no reading by which something had to be seen: inconclusive. O(n log n).
+//! failed says nothing. Nothing acknowledged, no reading by which something had to be seen, or more than every tenth of these
+//! failed: inconclusive. O(n log n).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::about::About;
+use super::probe::GAPS_MAX_PERCENT;
 use super::{Breach, Checked, Checker, Evidence, Names};
 use crate::duration::DurationMs;
 use crate::history::{Heartbeat, Outcome};
@@ -49,15 +51,15 @@ impl Checker for ReadYourWrites {
             .collect();
         let (mut due, mut failed, mut longest_us) = (0, 0, 0);
         for reading in evidence.readings(&self.metric) {
-            let Some(seen) = reading.value else {
-                failed += 1;
-                continue;
-            };
             let until_us = reading.at_us.checked_sub(self.within.as_us());
             let all = until_us.map_or(0, |until_us| {
                 acknowledged.partition_point(|beat| beat.done_us <= until_us)
             });
             let Some(newest) = newest[..all].last() else {
+                continue;
+            };
+            let Some(seen) = reading.value else {
+                failed += 1;
                 continue;
             };
             due += 1;
@@ -75,7 +77,7 @@ impl Checker for ReadYourWrites {
                 )
             });
         }
-        self.doubt(&acknowledged, due, &mut checked);
+        self.doubt(&acknowledged, due, failed, &mut checked);
         let longest = match longest_us {
             0 => String::new(),
             us => format!("; the oldest write that was not seen was {} ms old", us.div_ceil(1_000)),
@@ -104,11 +106,19 @@ impl ReadYourWrites {
         acknowledged
     }
 
-    fn doubt(&self, acknowledged: &[&Heartbeat<'_>], due: usize, checked: &mut Checked) {
+    fn doubt(&self, acknowledged: &[&Heartbeat<'_>], due: usize, failed: usize, checked: &mut Checked) {
         if acknowledged.is_empty() {
             checked.doubt(|| format!("{} acknowledged no heartbeat, so there was nothing to see", self.writer));
         } else if due == 0 {
             checked.doubt(|| format!("no reading of `{}` came late enough to have to see one", self.metric));
+        } else if failed * 100 > (due + failed) * GAPS_MAX_PERCENT {
+            checked.doubt(|| {
+                let of = due + failed;
+                format!(
+                    "{failed} of {of} readings of `{}` failed: too many to tell",
+                    self.metric
+                )
+            });
         }
     }
 }

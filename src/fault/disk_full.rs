@@ -120,8 +120,8 @@ impl Fault for DiskFull<Target> {
         let stations = Station::of_all(&*context.system, &replicas)?;
         context.acted.remember(TARGETS, &replicas);
         let filled = join_all(stations.values().map(async |station| {
-            let path = &self.path;
-            OnDisk { station, path }.fill(context, start).await
+            let (path, size) = (&self.path, self.size);
+            OnDisk { station, path, size }.fill(context, start).await
         }));
         let filled = filled.await.into_iter().collect::<Result<_, _>>()?;
         Ok(receipt(&replicas, filled))
@@ -136,8 +136,8 @@ impl Fault for DiskFull<Target> {
         let stations = Station::of_all(&*context.system, &replicas)?;
         // Every agent is asked, whatever the others answer.
         let emptied = join_all(stations.values().map(async |station| {
-            let path = &self.path;
-            OnDisk { station, path }.empty(context, start).await
+            let (path, size) = (&self.path, self.size);
+            OnDisk { station, path, size }.empty(context, start).await
         }));
         let emptied: Vec<(bool, Measured)> = emptied.await.into_iter().collect::<Result<_, _>>()?;
         let lapsed = emptied.iter().any(|(lapsed, _)| *lapsed);
@@ -172,6 +172,7 @@ fn wrong_with(path: &str) -> Option<String> {
 struct OnDisk<'a> {
     station: &'a Station,
     path: &'a str,
+    size: ByteSize,
 }
 
 /// What was seen of it at one time.
@@ -211,6 +212,15 @@ impl OnDisk<'_> {
         let before = self.look().await?;
         if !before.has_space() {
             let line = format!("{name}: before, {}; nothing was done to it", before.words());
+            return Ok(Measured::new(None, line));
+        }
+        // Without its limit it is the host's own, which nobody asked to fill. A limit is rounded up to a block.
+        if before.status.total_bytes > self.size.0.saturating_add(before.status.block_bytes) {
+            let line = format!(
+                "{name}: before, {}, so that it is not limited to {} on this host; nothing was done to it",
+                before.words(),
+                self.size
+            );
             return Ok(Measured::new(None, line));
         }
         let request = FillRequest {
@@ -337,6 +347,23 @@ mod tests {
         assert!(
             !on.confirmed && on.evidence[0].contains("nothing was done to it"),
             "{on:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_this_host_does_not_limit_is_not_filled() {
+        let (space, system) = first().await;
+        let on = disk_full(PATH, 61_439).inject(&system.context()).await.unwrap();
+        let because = "is not limited to 61.439KB on this host; nothing was done to it";
+        assert!(!on.confirmed && on.evidence[0].contains(because), "{on:?}");
+        assert_eq!(space.bytes().unwrap().free, 65_536);
+        // Its limit is rounded up to a block.
+        assert!(
+            disk_full(PATH, 61_440)
+                .inject(&system.context())
+                .await
+                .unwrap()
+                .confirmed
         );
     }
 

@@ -8,10 +8,12 @@
 //! The sessions are the harness's: they go when it dies, and the server ends each when it has been idle for the fault's
 //! time-to-live (`idle_session_timeout`, since PostgreSQL 14).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
 use super::measured::{Measured, after};
@@ -27,6 +29,9 @@ use crate::system::definition::SystemDefinition;
 mod slots;
 
 use slots::Slots;
+
+/// How long a server may still count a session that is leaving.
+const LEAVING: Duration = Duration::from_millis(20);
 
 /// Parameters of `exhaust-connections`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,12 +145,19 @@ impl ExhaustConnections<Target> {
                 "`{user}` is no superuser, for whom slots would be kept"
             )));
         }
+        if before.hidden > 0 {
+            let Slots { hidden, user, .. } = before;
+            return Err(Refused::because(format!(
+                "the server hides {hidden} sessions of others from `{user}`, who needs `pg_read_all_stats`; nothing was done to it"
+            )));
+        }
         if before.free(self.take_reserved) <= i64::from(self.leave) {
             return Err(Refused::because(format!(
                 "before, {}; nothing was done to it",
                 before.words()
             )));
         }
+        let mut is_counted_twice = false;
         loop {
             let is_last = start.elapsed() >= context.patience.granted;
             let seen = in_time(Slots::ask(&held.asker)).await?;
@@ -163,13 +175,21 @@ impl ExhaustConnections<Target> {
                 }
             }
             if spare > 0 {
+                is_counted_twice = false;
                 continue;
             }
-            // The count decides, but where none may be left it is a fresh connection: what is still counted may be going.
+            // Where none may be left a fresh connection decides, for who is still counted may be leaving. Elsewhere the count
+            // does, a moment later.
+            let is_superusers = seen.is_superuser && !self.take_reserved && seen.reserved > 0;
+            if (self.leave > 0 || is_superusers) && !is_counted_twice {
+                is_counted_twice = true;
+                sleep(LEAVING).await;
+                continue;
+            }
             if self.leave > 0 {
                 return Ok((held, Ok(words)));
             }
-            if seen.is_superuser && !self.take_reserved && seen.reserved > 0 {
+            if is_superusers {
                 return Ok((
                     held,
                     Ok(format!(
@@ -271,6 +291,8 @@ mod tests {
         /// How many of them are leaving, still counted, and gone when somebody needs their slot.
         leaving: usize,
         is_superuser: bool,
+        /// How many sessions of others it keeps to itself.
+        hidden: usize,
         /// It lets everybody in, whatever it says.
         is_open: bool,
     }
@@ -298,7 +320,8 @@ mod tests {
             if query.contains("max_connections") {
                 let superuser = if self.is_superuser { "on" } else { "off" };
                 let numbers = [MAX, RESERVED, self.used()].map(|number| number.to_string());
-                return Ok([&numbers[..], &["nightmail".to_owned(), superuser.to_owned()]].concat());
+                let user = ["nightmail".to_owned(), superuser.to_owned(), self.hidden.to_string()];
+                return Ok([&numbers[..], &user].concat());
             }
             let of_the_fault = self.sessions.values().filter(|name| *name == "nightmail fault 7");
             Ok(vec![of_the_fault.count().to_string()])
@@ -393,7 +416,12 @@ mod tests {
             is_open: true,
             ..Server::default()
         };
+        let hides = Server {
+            hidden: 2,
+            ..Server::default()
+        };
         for (server, take_reserved, because) in [
+            (hides, false, "hides 2 sessions of others from `nightmail`"),
             (full, false, "before, 7 of 10 slots in use, 0 free for all"),
             (is_open, false, "is let in all the same"),
             (Server::default(), true, "`nightmail` is no superuser"),

@@ -197,8 +197,11 @@ impl Fault for Failover<Target> {
         };
         let detected = match self.by {
             By::Operator => Some(gone),
-            By::Manager if taken.is_ok() => begun.at().await,
-            By::Manager => None,
+            By::Manager => match &taken {
+                // The line may come after what it tells of, which is over when it has taken over.
+                Ok(taken) => begun.at().await.map(|at| at.min(taken.promoted)),
+                Err(_) => None,
+            },
         };
         let confirmed = taken.is_ok();
         let mut evidence = broken.evidence;
@@ -227,13 +230,18 @@ impl Fault for Failover<Target> {
             return Ok(nothing_to_heal());
         };
         let start = Instant::now();
-        let Some(new) = context.acted.list(NEW).pop() else {
-            // Nobody took over: whatever was to become of the old one, it is the only one.
-            return self.mend(context, &old, Returns::AsItWas).await;
+        let (new, mut last) = match context.acted.list(NEW).pop() {
+            Some(new) => (Member::of(context, &new)?, Vec::new()),
+            None => match late(context, &old).await {
+                Some(new) => {
+                    let line = format!("{}: has taken over since, too late", new.id);
+                    (new, vec![line])
+                }
+                // Nobody took over: whatever was to become of the old one, it is the only one.
+                None => return self.mend(context, &old, Returns::AsItWas).await,
+            },
         };
         let mut mended = self.mend(context, &old, self.returns).await?;
-        let new = Member::of(context, &new)?;
-        let mut last = Vec::new();
         if self.returns != Returns::Never {
             let returned = Member::of(context, &old)?;
             let patience = match self.by {
@@ -403,6 +411,17 @@ async fn standbys(context: &FaultContext, old: &Member) -> Result<Vec<Member>, R
         true => Err(Refused::because("no standby of its group answered".to_owned())),
         false => Ok(standbys),
     }
+}
+
+/// Who of the others is a primary though nobody was when time was up: the one that was asked, or whom a manager chose after all.
+async fn late(context: &FaultContext, old: &ReplicaId) -> Option<Member> {
+    for member in each::others(context, old) {
+        let asked = in_time(async { member.server.connect().await?.is_in_recovery().await });
+        if let Ok(false) = asked.await {
+            return Some(member);
+        }
+    }
+    None
 }
 
 /// Each from the command on.

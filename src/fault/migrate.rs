@@ -184,7 +184,8 @@ impl Fault for Migrate<Target> {
             .chain(self.either())
             .chain(self.script.as_ref().and_then(|file| file.problem(SCRIPT)))
             .chain(rollback)
-            .chain(self.not_in_transaction())
+            .chain(self.not_in_transaction(SCRIPT, self.script.as_ref()))
+            .chain(self.not_in_transaction(ROLLBACK, self.rollback.as_ref()))
             .chain(self.idle_parameters())
             .collect()
     }
@@ -238,8 +239,8 @@ impl Migrate<Target> {
     }
 
     /// What the server, or good sense, keeps out of a transaction of several statements.
-    fn not_in_transaction(&self) -> Option<Problem> {
-        let script = self.script.as_ref().filter(|_| self.transaction)?;
+    fn not_in_transaction(&self, path: &str, script: Option<&SqlFile>) -> Option<Problem> {
+        let script = script.filter(|_| self.transaction)?;
         let statements = script.statements().ok()?;
         let (line, because) = statements.iter().find_map(|statement| match statement {
             alone if alone.stands_alone() => Some((
@@ -253,7 +254,7 @@ impl Migrate<Target> {
             _ => None,
         })?;
         Some(Problem {
-            path: SCRIPT.to_owned(),
+            path: path.to_owned(),
             message: format!("cannot be run as one transaction: {script}:{line}: {because}"),
             hint: "say `transaction: false`".to_owned(),
         })
@@ -324,7 +325,8 @@ impl Migrating {
                     return Ok(format!("pg_stat_activity shows `{name}` at work; {}", seen.words()[0]));
                 }
                 None if start.elapsed() >= context.patience.granted => {
-                    return Err(format!("pg_stat_activity never showed `{name}` at work"));
+                    let blind = seen.blind.map_or_else(String::new, |reason| format!(": {reason}"));
+                    return Err(format!("pg_stat_activity never showed `{name}` at work{blind}"));
                 }
                 None => sleep(PAUSE).await,
             }

@@ -127,6 +127,43 @@ fn every_end_other_than_an_acknowledgement_ends_what_is_proven() {
 }
 
 #[test]
+fn two_writers_in_several_rows_are_summed_up() {
+    // The new one is busy for a moment, which ends its row.
+    let saved = beats(|member, at_ms| match member {
+        OLD if at_ms < 16_000 => Outcome::Ok,
+        OLD => Outcome::Info,
+        _ if at_ms < 12_000 || at_ms == 14_000 => Outcome::Fail,
+        _ => Outcome::Ok,
+    });
+    let finding = judge_at(&saved, None);
+    assert_eq!(finding.evidence.len(), 2, "{finding:?}");
+    assert!(
+        finding
+            .detail
+            .contains("two writers for at least 3680 ms in all, from 12.010 s to 15.900 s"),
+        "{}",
+        finding.detail
+    );
+}
+
+#[test]
+fn where_nightmail_itself_is_late_nothing_is_said() {
+    let with = |gap_us: u64| {
+        let mut saved = failover(10_000, 12_000);
+        saved.beat(OLD, 201, [19_910_000 + gap_us, 19_920_000 + gap_us], Outcome::Fail);
+        table(&mut saved, 1..=100, 121..=200);
+        judge_at(&saved, None)
+    };
+    assert_eq!(with(500_000).verdict, Judgement::Pass);
+    let late = with(500_001);
+    assert_eq!(late.verdict, Judgement::Inconclusive, "{late:?}");
+    assert_eq!(
+        late.evidence,
+        ["nightmail itself was late: it sent db-a-1 no heartbeat for 500 ms, from 19.910 s"]
+    );
+}
+
+#[test]
 fn a_number_that_is_missing_ends_it_too() {
     let mut saved = Saved::default();
     saved

@@ -11,11 +11,16 @@ impl Checker<'_> {
         for (name, heartbeat) in &definition.heartbeats {
             let place = place.key(name);
             self.group_with_roles(&place, name, true);
-            if heartbeat.every.0 < 10 {
+            let cannot = match heartbeat.every.0 {
+                ..10 => Some("heartbeats cannot be written that often"),
+                10..=50 => None,
+                _ => Some("heartbeats that are so rare do not show when there were two writers"),
+            };
+            if let Some(message) = cannot {
                 self.found.push(
                     self.document
-                        .at_value(&place.key("every"), "heartbeats cannot be written that often")
-                        .allowed("10ms or more")
+                        .at_value(&place.key("every"), message)
+                        .allowed("10ms to 50ms")
                         .hint("leave it out for one every 50ms"),
                 );
             }

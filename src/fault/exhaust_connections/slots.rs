@@ -12,6 +12,8 @@ pub(super) struct Slots {
     /// Who asked.
     pub(super) user: String,
     pub(super) is_superuser: bool,
+    /// Sessions of which the server does not tell that user whether they take a slot.
+    pub(super) hidden: i64,
 }
 
 /// A setting that a server does not know is empty.
@@ -19,13 +21,22 @@ const ASK: &str = "select current_setting('max_connections'), \
     current_setting('superuser_reserved_connections')::int + \
     coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int, \
     (select count(*) from pg_stat_activity where backend_type = 'client backend'), \
-    current_user, current_setting('is_superuser')";
+    current_user, current_setting('is_superuser'), \
+    (select count(*) from pg_stat_activity where backend_type is null and usesysid is not null and datid is not null)";
 
 impl Slots {
     pub(super) async fn ask(session: &Session) -> Result<Self, Refused> {
         let row = session.row(ASK).await?;
         let read = || {
-            let [Some(max), Some(reserved), Some(used), Some(user), Some(superuser)] = &row[..] else {
+            let [
+                Some(max),
+                Some(reserved),
+                Some(used),
+                Some(user),
+                Some(superuser),
+                Some(hidden),
+            ] = &row[..]
+            else {
                 return None;
             };
             Some(Self {
@@ -34,6 +45,7 @@ impl Slots {
                 used: used.parse().ok()?,
                 user: user.clone(),
                 is_superuser: superuser == "on",
+                hidden: hidden.parse().ok()?,
             })
         };
         read().ok_or_else(|| Refused::because(format!("asked for its slots it answered {row:?}")))

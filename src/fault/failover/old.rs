@@ -55,10 +55,11 @@ async fn ask(member: &Member) -> Result<Is, Refused> {
 /// Kills what is cut off before anybody reaches it again, opens the way, and starts it.
 pub(super) async fn restart(context: &FaultContext, old: &ReplicaId) -> Result<Receipt, FaultError> {
     let target = [Target::Replicas(vec![old.clone()])];
-    let killed = process::inject(context, &target, Halt::Kill).await?;
-    let opened = network::heal(context, true, None).await?;
-    let started = process::heal(context, Halt::Kill).await?;
-    let parts = [killed, opened, started];
+    let killed = process::inject(context, &target, Halt::Kill).await;
+    // Whatever went wrong before, it is neither left cut off nor dead.
+    let opened = network::heal(context, true, None).await;
+    let started = process::heal(context, Halt::Kill).await;
+    let parts = [killed?, opened?, started?];
     let confirmed = parts.iter().all(|part| part.confirmed);
     let onset_us = parts.iter().filter_map(|part| part.onset_us).sum();
     Ok(Receipt {

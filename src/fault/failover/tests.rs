@@ -114,6 +114,29 @@ async fn a_promotion_that_does_not_come_about_is_not_confirmed_and_the_old_prima
 }
 
 #[tokio::test]
+async fn where_somebody_takes_over_too_late_the_old_primary_does_not_come_back_beside_it() {
+    let ([_, second], system) = pair(PRIMARY, STANDBY).await;
+    let context = system.context();
+    let failover = Failover {
+        returns: Returns::Never,
+        ..failover(By::Manager)
+    };
+    assert!(!failover.inject(&context).await.unwrap().confirmed);
+    second.lock().unwrap().in_recovery = false;
+    let off = failover.heal(&context).await.unwrap();
+    assert!(
+        off.evidence
+            .contains(&"api-2: has taken over since, too late".to_owned()),
+        "{off:?}"
+    );
+    assert!(
+        !system.asked().contains(&"start api-1".to_owned()),
+        "{:?}",
+        system.asked()
+    );
+}
+
+#[tokio::test]
 async fn nothing_is_done_where_nobody_could_take_over() {
     for (first, second, because) in [
         (PRIMARY, PRIMARY, "api-2 was a primary, too"),

@@ -46,10 +46,11 @@ impl Waits {
         Self::for_locks(&locks, server)
     }
 
+    /// What a session is, a server tells only who may know; hardly anybody but a client waits.
     fn for_locks(locks: &str, server: &Server) -> Self {
         let sql = format!(
             "select count(*), coalesce(max(extract(epoch from clock_timestamp() - waitstart)) * 1000, 0)::bigint from pg_locks \
-             join pg_stat_activity using (pid) where not granted and {locks} and backend_type = 'client backend'"
+             join pg_stat_activity using (pid) where not granted and {locks} and coalesce(backend_type, 'client backend') = 'client backend'"
         );
         let most = Arc::<Mutex<Most>>::default();
         let watch = watch(server.clone(), sql.clone(), most.clone());

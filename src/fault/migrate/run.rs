@@ -135,7 +135,7 @@ impl Run {
             Then::RollBack => self.apply(&self.rollback).await.map(|()| Outcome::RolledBack),
             _ => self.forwards().await.map(|()| Outcome::Applied),
         };
-        ended.unwrap_or_else(Stopped::outcome)
+        ended.unwrap_or_else(Stopped::outcome_after_kill)
     }
 
     /// Makes the change.
@@ -333,6 +333,15 @@ impl Run {
 }
 
 impl Stopped {
+    /// What is there already, or is not there, was left so by the kill: that the migration cannot go on from it is a finding.
+    fn outcome_after_kill(self) -> Outcome {
+        let is_left_so = HALF_MADE.iter().any(|state| self.refused.is(state));
+        match self.outcome() {
+            Outcome::Wrong(reason) if is_left_so => Outcome::Failed(reason),
+            outcome => outcome,
+        }
+    }
+
     fn outcome(self) -> Outcome {
         let tries = match self.tries {
             1 => String::new(),
@@ -348,6 +357,19 @@ impl Stopped {
         }
     }
 }
+
+/// What the server says of something that was made already, or not made yet.
+const HALF_MADE: [SqlState; 9] = [
+    SqlState::DUPLICATE_TABLE,
+    SqlState::DUPLICATE_COLUMN,
+    SqlState::DUPLICATE_OBJECT,
+    SqlState::DUPLICATE_FUNCTION,
+    SqlState::DUPLICATE_SCHEMA,
+    SqlState::UNDEFINED_TABLE,
+    SqlState::UNDEFINED_COLUMN,
+    SqlState::UNDEFINED_OBJECT,
+    SqlState::UNDEFINED_FUNCTION,
+];
 
 /// What another try may spare: a time-out, a deadlock, a conflict.
 fn may_pass(refused: &Refused) -> bool {

@@ -82,8 +82,8 @@ impl State {
         match outcome {
             Outcome::Applied => format!("applied within {took}: {did}{untold}"),
             Outcome::RolledBack => format!(
-                "killed, and rolled back within {took} by {} statements{untold}",
-                self.done
+                "killed, and rolled back within {took} by {} statements; {} rows touched, {} statements or transactions sent{untold}",
+                self.done, self.rows, self.sent
             ),
             Outcome::Left => format!("killed and left so: {did}{untold}"),
             Outcome::Failed(reason) | Outcome::Wrong(reason) => format!("{reason}; after {took}: {did}{untold}"),

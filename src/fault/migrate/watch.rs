@@ -50,7 +50,7 @@ pub(super) struct Seen {
     waiting: u32,
     longest: Duration,
     /// Why the last look saw nothing.
-    blind: Option<String>,
+    pub blind: Option<String>,
 }
 
 impl Watch {

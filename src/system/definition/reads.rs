@@ -118,7 +118,7 @@ fn default_drain() -> DurationMs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HeartbeatDefinition {
-    /// Time between two writes to a member. A member that is slow to answer is written to less often: one after the other.
+    /// Time between two writes to a member, from 10ms to 50ms. A member that is slow to answer is written to less often: one after the other.
     #[serde(default = "default_heartbeat")]
     pub every: DurationMs,
     /// How long a write may take, connecting included, until it counts as without an answer.

@@ -95,9 +95,9 @@ fn failovers(number: usize, failovers: &[FailoverTimes]) -> Markup {
                     @for failover in failovers {
                         tr {
                             th scope="row" { (clean(&failover.fault)) }
-                            td { @match failover.times.detection_ms { Some(ms) => (duration(ms)), None => "nothing tells" } }
-                            td { (duration(failover.times.promotion_ms)) }
-                            td { (duration(failover.times.first_write_ms)) }
+                            td { @match failover.times.detection_ms { Some(ms) => (instant(ms)), None => "nothing tells" } }
+                            td { (instant(failover.times.promotion_ms)) }
+                            td { (instant(failover.times.first_write_ms)) }
                         }
                     }
                 }
