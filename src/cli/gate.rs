@@ -4,6 +4,8 @@
 //! none is begun any more, and those that were not reached leave the gate not proven.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +16,13 @@ use tokio::task::JoinSet;
 
 use super::args::{GateArgs, ShardChoice};
 use super::engine::{self, Choice, Chosen};
-use super::reports::{Gaps, Weights};
+use super::reports::{Gaps, Muted, Weights};
 use super::runner::{Runner, Shown, block_on, load_plans};
 use super::{exit, reports};
 use crate::campaign::shard::{self, Durations, Wanted};
 use crate::campaign::{Campaign, RunRecord, Shard, short_names};
 use crate::duration::DurationMs;
 use crate::plan::Plan;
-use crate::report::github;
 use crate::verdict::worst;
 
 /// Runs the experiments, reports on all of them, and returns the worst exit code.
@@ -42,28 +43,34 @@ async fn run(args: &GateArgs, chosen: Choice, planned: Planned, began: Instant) 
         Ok(runner) => Arc::new(runner),
         Err(code) => return code,
     };
-    // What comes from a system under test must not be read as commands to GitHub.
-    let word = reports::is_github(&args.reports).then(|| format!("{:032x}", rand::random::<u128>()));
-    if let Some(word) = &word {
-        println!("{}", github::stop_commands(word));
-    }
     let Planned {
-        campaign,
+        mut campaign,
         jobs,
         weights,
     } = planned;
-    let made = make(&runner, args, jobs, began).await;
-    if let Some(word) = &word {
-        println!("{}", github::resume_commands(word));
+    if let Err(error) = announce(&campaign, &args.out) {
+        eprintln!(
+            "error: nothing was run, since {} is no place to write to: {error}",
+            args.out.display()
+        );
+        return exit::BROKEN;
     }
-    let mut campaign = campaign;
+    let muted = Muted::begin(&args.reports);
+    let made = make(&runner, args, jobs, began).await;
     campaign.runs = made.runs;
     campaign.runs.sort_by_key(|run| run.started_unix_ms);
     let gaps = Gaps {
         worst_besides: worst([made.code].into_iter().chain(runner.interrupted())),
         ..Gaps::default()
     };
-    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps, muted)
+}
+
+/// Writes what is to be run before anything is. Should the gate be killed, whoever reads its folder finds that nothing of it was
+/// reached, and not what an earlier gate left there.
+fn announce(campaign: &Campaign, out: &Path) -> io::Result<()> {
+    fs::create_dir_all(out)?;
+    campaign.write(out)
 }
 
 /// What is to be run here.
@@ -329,6 +336,22 @@ mod tests {
                 "in the order of the files"
             );
         }
+    }
+
+    #[test]
+    fn what_is_to_be_run_takes_the_place_of_what_an_earlier_gate_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("runs");
+        let planned = Planned::of(plans(3), shard_of(1, 2), &Durations::default(), 1).campaign;
+        announce(&planned, &out).unwrap();
+        assert_eq!(Campaign::read(&out).unwrap(), planned);
+        let earlier = Campaign {
+            runs: vec![sample::record(&sample::passed(), 1)],
+            ..planned.clone()
+        };
+        earlier.write(&out).unwrap();
+        announce(&planned, &out).unwrap();
+        assert_eq!(Campaign::read(&out).unwrap(), planned);
     }
 
     #[test]

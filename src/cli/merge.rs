@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::MergeArgs;
-use super::reports::{Gaps, Weights};
+use super::reports::{Gaps, Muted, Weights};
 use super::{exit, reports};
 use crate::campaign::merge::{Merged, Part, Problem, merge as join};
 use crate::campaign::{Campaign, FILE};
@@ -19,6 +19,7 @@ pub fn merge(args: &MergeArgs) -> u8 {
     if let Some(code) = refuse_own(args) {
         return code;
     }
+    let muted = Muted::begin(&args.reports);
     let (mut parts, mut unreadable) = (Vec::new(), Vec::new());
     for path in &args.shards {
         match Campaign::read(path) {
@@ -48,6 +49,7 @@ pub fn merge(args: &MergeArgs) -> u8 {
         (false, false) => None,
     };
     if is_empty {
+        muted.end();
         return broken.unwrap_or(exit::INVALID);
     }
     tell_absent(&campaign);
@@ -57,7 +59,7 @@ pub fn merge(args: &MergeArgs) -> u8 {
         exit_code: broken,
         ..Gaps::default()
     };
-    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps)
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps, muted)
 }
 
 /// What keeps the shards from being a whole, for the reports: a line each.

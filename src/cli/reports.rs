@@ -109,12 +109,46 @@ pub struct Gaps {
 }
 
 /// Whether GitHub Actions reads what is written.
-pub fn is_github(args: &ReportArgs) -> bool {
+fn is_github(args: &ReportArgs) -> bool {
     args.github || std::env::var_os("GITHUB_ACTIONS").is_some_and(|is_it| is_it == "true")
 }
 
+/// While it lasts GitHub takes no commands from what is printed: neither what comes from a system under test nor a name of an
+/// experiment may give any.
+#[derive(Debug, Default)]
+pub struct Muted {
+    /// What ends it; absent where GitHub does not read.
+    word: Option<String>,
+}
+
+impl Muted {
+    /// Begins, where GitHub reads.
+    pub fn begin(args: &ReportArgs) -> Self {
+        let word = is_github(args).then(|| format!("{:032x}", rand::random::<u128>()));
+        if let Some(word) = &word {
+            println!("{}", github::stop_commands(word));
+        }
+        Self { word }
+    }
+
+    /// Has GitHub take commands again.
+    pub fn end(self) {
+        if let Some(word) = self.word {
+            println!("{}", github::resume_commands(&word));
+        }
+    }
+}
+
 /// Prints the table, writes everything, and gives the exit code: the worst of the runs, and of what could not be written.
-pub fn conclude(args: &ReportArgs, mut weights: Weights, out: &Path, campaign: &Campaign, gaps: &Gaps) -> u8 {
+/// GitHub is `muted` until it is told what is in the way.
+pub fn conclude(
+    args: &ReportArgs,
+    mut weights: Weights,
+    out: &Path,
+    campaign: &Campaign,
+    gaps: &Gaps,
+    muted: Muted,
+) -> u8 {
     if campaign.shard.is_some() {
         weights.accepted = weights.accepted.about(&campaign.runs);
     }
@@ -145,6 +179,7 @@ pub fn conclude(args: &ReportArgs, mut weights: Weights, out: &Path, campaign: &
             exit::BROKEN
         }
     };
+    muted.end();
     if is_github(args) {
         tell_github(&outcome);
     }

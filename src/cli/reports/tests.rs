@@ -90,7 +90,14 @@ fn a_baseline_that_cannot_be_read_or_is_another_systems_is_bad_usage() {
     );
     let conclude = |campaign: &Campaign| {
         let out = dir.path().join("out");
-        conclude(&args(Doubt::Block), weights.clone(), &out, campaign, &Gaps::default())
+        conclude(
+            &args(Doubt::Block),
+            weights.clone(),
+            &out,
+            campaign,
+            &Gaps::default(),
+            Muted::default(),
+        )
     };
     assert_eq!(conclude(&campaign), exit::INVALID);
     let failed = Campaign::of(vec![sample::record(&sample::failed(), 30_000)]);
@@ -115,6 +122,7 @@ fn a_shard_with_nothing_to_do_says_that_and_no_more() {
         dir.path(),
         &idle,
         &Gaps::default(),
+        Muted::default(),
     );
     assert_eq!(code, exit::PASSED);
     let summary = fs::read_to_string(dir.path().join(summary::FILE)).unwrap();

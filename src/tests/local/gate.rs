@@ -1,10 +1,11 @@
 //! Gates: several experiments by one command, one answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{BREAKS, Ended, Parlour, alone, each_way};
+use crate::support::{BREAKS, Ended, GONE_WITHIN, Parlour, alone, each_way};
 
 /// A second experiment, the same by another name.
 fn with_another(parlour: &Parlour) {
@@ -57,7 +58,7 @@ fn experiments_side_by_side_are_each_run_once_and_know_of_each_other() {
         ] {
             assert!(junit.contains(said), "{said}: {junit}");
         }
-        parlour.assert_nothing_left(crate::support::GONE_WITHIN);
+        parlour.assert_nothing_left(GONE_WITHIN);
     });
 }
 
@@ -86,7 +87,21 @@ fn shards_are_a_whole_once_they_are_merged() {
             let text = std::fs::read_to_string(parlour.path("half").join(report)).unwrap();
             assert!(text.contains("of 2 shards one is missing: 1"), "{report}: {text}");
         }
+        // One that is killed leaves nothing of the gate before it.
+        let again = parlour.judged("gate", &experiments, "one", &["--shard", "1/2"]);
+        let mut killed = parlour.begin(again);
+        killed.wait_until("its run", |parlour| folders(&parlour.path("one")) == 2);
+        killed.signal(Signal::SIGKILL);
+        assert_eq!(killed.exit_code(), None);
+        let merged = ended(parlour, "merge", &["one", "two"], "whole", &["--expect", "2"]);
+        merged.assert(3, &["not proven: of 2 experiments 1 was not reached"]);
+        parlour.assert_nothing_left(GONE_WITHIN);
     });
+}
+
+fn folders(path: &Path) -> usize {
+    let entries = std::fs::read_dir(path).unwrap().flatten();
+    entries.filter(|entry| entry.path().is_dir()).count()
 }
 
 #[test]
@@ -122,6 +137,10 @@ fn a_failure_closes_the_gate_and_is_shown_to_github_where_it_is_asked_for() {
             .unwrap();
         let gate = Ended::of(&output);
         gate.assert(1, &["no-go: of 2 experiments 1 failed", "::stop-commands::"]);
+        let mut lines = gate.said.lines();
+        let word = lines.find_map(|line| line.strip_prefix("::stop-commands::"));
+        let (muted, _) = gate.said.split_once(&format!("\n::{}::\n", word.unwrap())).unwrap();
+        assert!(muted.contains("no-go: of 2 experiments"), "{}", gate.said);
         let line = 1 + broken
             .lines()
             .position(|line| line.contains("name: the page is shown"))

@@ -202,6 +202,11 @@ impl Parlour {
                 });
             }
         }
+        self.begin(command)
+    }
+
+    /// A command that goes on.
+    pub fn begin(&self, mut command: Command) -> Run<'_> {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Run {
             parlour: self,

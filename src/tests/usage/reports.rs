@@ -96,6 +96,12 @@ fn a_merge_on_github_annotates_and_leaves_what_it_reads_untouched() {
     let said = text(&output.stdout);
     let annotation = "::error file=experiments/one.yaml,line=1,title=one::not reached";
     assert!(said.lines().any(|line| line == annotation), "{said}");
+    let word = said.lines().find_map(|line| line.strip_prefix("::stop-commands::"));
+    let (before, after) = said.split_once(&format!("\n::{}::\n", word.unwrap())).unwrap();
+    assert!(
+        before.contains("not proven: ") && after.starts_with("::error "),
+        "{said}"
+    );
     assert!(std::fs::read_to_string(step).unwrap().contains("not proven"));
 }
 
