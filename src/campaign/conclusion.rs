@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Every run passed, and every business service stayed within its impact tolerance, but for what is accepted.
+    /// Every run passed and left nothing behind, and every business service stayed within its impact tolerance, but for what is
+    /// accepted.
     Go,
     /// There is a doubt, or nothing was run.
     NotProven,

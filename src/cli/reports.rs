@@ -52,9 +52,10 @@ impl Weights {
         let is_in_doubt = weighed.exit_code == exit::INCONCLUSIVE && run.verdict.status == Status::Completed;
         let is_doubt_let_pass = doubt == Doubt::Warn && is_in_doubt;
         Counted {
-            exit_code: match is_doubt_let_pass {
-                true => exit::PASSED,
-                false => weighed.exit_code,
+            exit_code: match (is_doubt_let_pass, run.verdict.leftovers.is_empty()) {
+                (true, true) => exit::PASSED,
+                (true, false) => exit::LEFTOVERS,
+                (false, _) => weighed.exit_code,
             },
             accepted: weighed.accepted,
             expired: weighed.expired,

@@ -25,6 +25,10 @@ fn doubts_are_let_pass_where_that_is_asked_for_and_nothing_else_is() {
     for (verdict, code) in [(sample::failed(), 1), (sample::aborted(), 4), (sample::passed(), 0)] {
         assert_eq!(counted(Doubt::Warn, &verdict), code);
     }
+    let mut dirty = sample::inconclusive();
+    dirty.leftovers = vec!["a network".to_owned()];
+    assert_eq!(counted(Doubt::Block, &dirty), 3);
+    assert_eq!(counted(Doubt::Warn, &dirty), 5, "what was left behind is no doubt");
 }
 
 #[test]

@@ -257,6 +257,8 @@ impl Grounds<'_> {
             counted.run.verdict.status == Status::Completed && counted.weighed.verdict == Judgement::Inconclusive
         };
         doubts.extend(self.of_runs(inconclusive, ["is inconclusive", "are inconclusive"]));
+        let is_dirty = |counted: &Counted<'_>| !counted.run.verdict.leftovers.is_empty();
+        doubts.extend(self.of_runs(is_dirty, ["left something behind"; 2]));
         let untold: Vec<String> = self
             .unaccepted_services()
             .iter()

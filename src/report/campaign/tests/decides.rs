@@ -15,10 +15,16 @@ fn all_must_have_passed_to_go() {
         verdict: Judgement::Inconclusive,
         ..sample::passed()
     };
+    let dirty = Verdict {
+        leftovers: vec!["a network".to_owned()],
+        exit_code: 5,
+        ..sample::passed()
+    };
     for (doubt, reason) in [
         (sample::inconclusive(), "1 of 2 runs is inconclusive: run-1 (2)."),
         (sample::aborted(), "1 of 2 runs was aborted: run-1 (2)."),
         (interrupted, "1 of 2 runs was interrupted: run-1 (2)."),
+        (dirty, "1 of 2 runs left something behind: run-1 (2)."),
     ] {
         let (doubtful, reasons) = answer(&records(vec![sample::passed(), doubt.clone()]));
         assert_eq!((doubtful, reasons[0].as_str()), (Answer::NotProven, reason));
