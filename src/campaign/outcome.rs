@@ -148,6 +148,11 @@ impl Outcome {
         self.shard.is_some() && self.rows.is_empty()
     }
 
+    /// Which shard it is, and of how many, if there are others of which it says nothing.
+    pub fn alone(&self) -> Option<(u32, u32)> {
+        self.shard.filter(|(_, of)| *of > 1)
+    }
+
     /// The answer. What is no whole proves nothing, even if all of it passed.
     pub fn answer(&self) -> Answer {
         match self.exit_code {

@@ -292,13 +292,15 @@ fn besides(outcome: &Outcome, gaps: &Gaps) -> page::Besides {
         format!("{}.", first.chain(chars).collect::<String>())
     };
     let doubts = outcome.count(|row| row.counted.is_doubt_let_pass);
+    let let_pass = (doubts > 0)
+        .then(|| "The gate was told to let runs pass that are inconclusive; this page does not.".to_owned());
+    let alone = outcome.alone().map(|(number, of)| {
+        format!("This is shard {number} of {of} alone: it says nothing of what the others were to run.")
+    });
     page::Besides {
         against: gate::regressions(outcome).iter().map(sentence).collect(),
         doubts: outcome.problems.iter().map(sentence).collect(),
-        notes: match doubts {
-            0 => Vec::new(),
-            _ => vec!["The gate was told to let runs pass that are inconclusive; this page does not.".to_owned()],
-        },
+        notes: alone.into_iter().chain(let_pass).collect(),
         lost: gaps.lost.clone(),
     }
 }

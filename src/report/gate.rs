@@ -259,11 +259,20 @@ fn bare(run: &RunRecord) -> String {
     )
 }
 
-/// What a gate came to, in a sentence.
+/// What a gate came to, in a sentence; of a shard, that it says no more than that.
 fn sentence(outcome: &Outcome) -> String {
     if let Some((number, of)) = outcome.shard.filter(|_| outcome.is_idle()) {
         return format!("nothing to run on this shard ({number} of {of})");
     }
+    let decision = decision(outcome);
+    match outcome.alone() {
+        Some((number, of)) => format!("{decision} (shard {number} of {of} alone)"),
+        None => decision,
+    }
+}
+
+/// The answer, and what it rests on.
+fn decision(outcome: &Outcome) -> String {
     let total = outcome.rows.len();
     let in_the_way = |is: fn(&Row) -> bool| outcome.count(|row| row.run.is_some() && row.is_in_the_way() && is(row));
     let unreached = outcome.count(|row| row.run.is_none() && row.lost.is_none());

@@ -32,6 +32,28 @@ fn doubts_are_let_pass_where_that_is_asked_for_and_nothing_else_is() {
 }
 
 #[test]
+fn the_page_of_a_shard_says_that_it_is_of_that_shard_alone() {
+    let shard = |of| Campaign {
+        shard: Some(crate::campaign::Shard {
+            number: 2,
+            of,
+            whole: String::new(),
+            all: vec!["one.yaml".into()],
+        }),
+        ..Campaign::of(vec![sample::record(&sample::passed(), 1)])
+    };
+    let notes = |of| {
+        let outcome = Outcome::of(&shard(of), |run| Weights::default().weigh(Doubt::Block, run));
+        besides(&outcome, &Gaps::default()).notes
+    };
+    assert_eq!(
+        notes(3),
+        ["This is shard 2 of 3 alone: it says nothing of what the others were to run."]
+    );
+    assert!(notes(1).is_empty());
+}
+
+#[test]
 fn an_accepted_weakness_lets_a_run_pass_until_its_day_and_not_after() {
     let dir = tempfile::tempdir().unwrap();
     let mut verdict = sample::failed();

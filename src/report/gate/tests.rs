@@ -109,6 +109,13 @@ fn the_last_line_is_the_decision() {
         "not proven: of 3 experiments 2 were not reached"
     );
     assert_eq!(last(&outcome(Vec::new(), &[])), "go: there was nothing to run");
+    let mut shard = outcome(passed(&["a.yaml"]), &[]);
+    shard.shard = Some((2, 3));
+    let alone = "go: the one experiment passed (shard 2 of 3 alone)";
+    assert_eq!(last(&shard), alone);
+    assert!(summary(&shard, |_| None, SUMMARY_BYTES_MAX).contains("(shard 2 of 3 alone)"));
+    shard.shard = Some((1, 1));
+    assert_eq!(last(&shard), "go: the one experiment passed", "there are no others");
     let mut idle = outcome(Vec::new(), &[]);
     idle.shard = Some((2, 3));
     assert_eq!(

@@ -70,7 +70,8 @@ fn shards_are_a_whole_once_they_are_merged() {
         let experiments = ["look.yaml", "again.yaml"];
         for (shard, out) in [("1/2", "one"), ("2/2", "two")] {
             let gate = ended(parlour, "gate", &experiments, out, &["--shard", shard]);
-            gate.assert(0, &["go: the one experiment passed"]);
+            let alone = format!("go: the one experiment passed (shard {} of 2 alone)", &shard[..1]);
+            gate.assert(0, &[alone.as_str()]);
         }
         let merged = ended(parlour, "merge", &["one", "two"], "whole", &["--expect", "2"]);
         merged.assert(0, &["go: all 2 experiments passed"]);
