@@ -1,6 +1,6 @@
 //! A run as a campaign knows it: its verdict, and what else can be said of it without its history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shard::plain;
 use super::{Conclusion, FILE, Proof, SCHEMA_VERSION, Scope};
 use crate::event::{Entry, Event, Host};
 use crate::plan::{self, Plan};
@@ -144,13 +145,11 @@ pub(super) fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path, known:
     serde_json::from_slice(&text).map_err(|error| ReadError::unfit(path, error, HALF_WRITTEN))
 }
 
-const NO_RUN: &str = "give the folder of a run, a folder of such folders, or a campaign.json";
+pub(super) const NO_RUN: &str = "give the folder of a run, a folder of such folders, or a campaign.json";
 const HALF_WRITTEN: &str = "it is half written or from another program; `nightmail check FOLDER` judges a run again";
 const NOT_AS_IT_WAS: &str =
     "copy the run again from where it was made, or make it again; nothing is concluded from half of it";
 const UNDER_WAY: &str = "this run is under way";
-const WHICH: &str =
-    "the first one was taken: leave out the one that is wrong, or judge both again by `nightmail check FOLDER`";
 const WAIT: &str = "wait until it has ended, or leave it out";
 const NEWER: &str = "it was written by a newer nightmail: use that one, or make the run again";
 
@@ -177,126 +176,26 @@ impl Campaign {
         Ok(campaign.read_in(file.parent().unwrap_or(Path::new(""))))
     }
 
-    /// Takes runs from wherever they are: run folders, folders of run folders, `campaign.json` files, or folders with nothing but
-    /// that. What cannot be read is
-    /// told apart, and keeps nothing else from being read; a proof that cannot be is none. A run that is met twice counts once, as
-    /// it was met first; that its verdicts differ is told.
-    pub fn gather(paths: &[PathBuf]) -> (Self, Vec<ReadError>) {
-        let (mut runs, mut wrong): (Vec<RunRecord>, Vec<ReadError>) = Default::default();
-        let mut planned = Vec::new();
-        for path in paths {
-            if let Some(file) = file_of(path) {
-                match Self::read(&file) {
-                    Ok(campaign) => {
-                        planned.extend(campaign.planned);
-                        let beside = |run: RunRecord| run.beside(&file);
-                        runs.extend(campaign.runs.into_iter().map(beside));
-                    }
-                    Err(error) => wrong.push(error),
-                }
-                continue;
+    /// Without the runs whose folders are here and are not as they were when the runs ended. Those are told apart, by their
+    /// experiments' files, each with why.
+    pub fn verified(mut self) -> (Self, Vec<(PathBuf, ReadError)>) {
+        let mut changed = Vec::new();
+        self.runs.retain(|run| match verify(&run.folder) {
+            Ok(()) => true,
+            Err(error) => {
+                changed.push((plain(&run.file), error));
+                false
             }
-            match find_runs(path) {
-                Ok(folders) => {
-                    for folder in folders {
-                        match RunRecord::read(&folder) {
-                            Ok(run) => {
-                                wrong.extend(Proof::read(&folder).err());
-                                runs.push(run);
-                            }
-                            Err(error) => wrong.push(error),
-                        }
-                    }
-                }
-                Err(error) => wrong.push(error),
-            }
-        }
-        let mut runs = each_once(runs, &mut wrong);
-        runs.sort_by_key(|run| run.started_unix_ms);
-        let campaign = Self {
-            planned,
-            ..Self::of(runs)
-        };
-        (campaign, wrong)
+        });
+        (self, changed)
     }
 }
 
-/// A campaign as a gate left it, and where.
-#[derive(Debug)]
-pub struct Kept {
-    /// Its `campaign.json`.
-    pub file: PathBuf,
-    /// What is in it.
-    pub campaign: Campaign,
-}
-
-impl Kept {
-    /// The campaigns at some paths: of each the file that is named, or the one in the folder that is. The second list is of those
-    /// that cannot be read though their runs can: what is no more than its file, [`Campaign::gather`] tells.
-    pub fn at(paths: &[PathBuf]) -> (Vec<Self>, Vec<ReadError>) {
-        let (mut kept, mut wrong): (Vec<Self>, Vec<ReadError>) = Default::default();
-        let mut met = BTreeSet::new();
-        for path in paths {
-            let file = match path.is_dir() {
-                true => path.join(FILE),
-                false => path.clone(),
-            };
-            if !file.is_file() || !met.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
-                continue;
-            }
-            match Campaign::read(&file) {
-                Ok(campaign) => kept.push(Self { file, campaign }),
-                Err(error) => wrong.extend(file_of(path).is_none().then_some(error)),
-            }
-        }
-        (kept, wrong)
-    }
-}
-
-/// Every run as it was met first. That another folder has it with another verdict is told.
-fn each_once(runs: Vec<RunRecord>, wrong: &mut Vec<ReadError>) -> Vec<RunRecord> {
-    let mut by_id: BTreeMap<String, usize> = BTreeMap::new();
-    let mut once: Vec<RunRecord> = Vec::new();
-    for run in runs {
-        match by_id.get(&run.verdict.run_id).map(|&index| &once[index]) {
-            None => {
-                by_id.insert(run.verdict.run_id.clone(), once.len());
-                once.push(run);
-            }
-            Some(first) if first.verdict != run.verdict => {
-                let reason = format!("this is the run of {}, with another verdict", first.folder.display());
-                wrong.push(ReadError::unfit(&run.folder, reason, WHICH));
-            }
-            Some(_) => {}
-        }
-    }
-    once
-}
-
-/// The campaign's file at a path: itself, or the one in a folder that holds that and no runs, as `merge` leaves it.
-fn file_of(path: &Path) -> Option<PathBuf> {
-    if path.is_file() {
-        return Some(path.to_owned());
-    }
-    let file = path.join(FILE);
-    (file.is_file() && find_runs(path).is_err()).then_some(file)
-}
-
-/// The run folders at a path: itself, or those right below it, by name.
-pub fn find_runs(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
-    let is_run = |dir: &Path| dir.join(plan::FILE).is_file();
-    if is_run(path) {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path).map_err(|error| ReadError::unfit(path, error, NO_RUN))?;
-    let mut folders: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|dir| is_run(dir))
-        .collect();
-    folders.sort();
-    match folders.is_empty() {
-        true => Err(ReadError::unfit(path, "no run is in it", NO_RUN)),
-        false => Ok(folders),
+/// That a run's files are what they were when it ended. Of what is not here, or has no checksums, nothing is known.
+fn verify(folder: &Path) -> Result<(), ReadError> {
+    match seal::verify(folder) {
+        Ok(_) => Ok(()),
+        Err(broken) => Err(ReadError::unfit(folder, broken, NOT_AS_IT_WAS)),
     }
 }
 
@@ -305,8 +204,11 @@ impl RunRecord {
     /// written.
     pub fn read(folder: &Path) -> Result<Self, ReadError> {
         let plan_file = folder.join(plan::FILE);
-        let _: Versioned = read_versioned(&plan_file, plan::SCHEMA_VERSION)?;
-        seal::verify(folder).map_err(|broken| ReadError::unfit(folder, broken, NOT_AS_IT_WAS))?;
+        // Whether one that is gone was there, the checksums know.
+        if plan_file.is_file() {
+            let _: Versioned = read_versioned(&plan_file, plan::SCHEMA_VERSION)?;
+        }
+        verify(folder)?;
         if is_under_way(folder) {
             return Err(ReadError::unfit(folder, UNDER_WAY, WAIT));
         }
@@ -331,7 +233,7 @@ impl RunRecord {
     }
 
     /// The same run with its folder found from where `campaign.json` is, if it lies below.
-    fn beside(mut self, campaign_file: &Path) -> Self {
+    pub(super) fn beside(mut self, campaign_file: &Path) -> Self {
         let below = campaign_file.parent().map(|parent| parent.join(&self.folder));
         if let Some(below) = below.filter(|below| below.is_dir()) {
             self.folder = below;

@@ -7,10 +7,10 @@ use super::args::MergeArgs;
 use super::reports::{Gaps, Muted, Weights};
 use super::{exit, reports};
 use crate::campaign::merge::{Merged, Part, Problem, merge as join};
-use crate::campaign::{Campaign, FILE};
+use crate::campaign::{Campaign, FILE, ReadError};
 
-/// Joins the shards and reports on all of them. What is missing or does not belong is an error, whatever the runs came to;
-/// the rest is reported all the same.
+/// Joins the shards and reports on all of them. What is missing, does not belong or is not what it was is an error, whatever the
+/// runs came to; the rest is reported all the same.
 pub fn merge(args: &MergeArgs) -> u8 {
     let weights = match Weights::load(&args.reports) {
         Ok(weights) => weights,
@@ -20,8 +20,47 @@ pub fn merge(args: &MergeArgs) -> u8 {
         return code;
     }
     let muted = Muted::begin(&args.reports);
+    let (parts, unreadable) = parts(&args.shards);
+    let is_empty = parts.iter().all(|part| part.campaign.shard.is_none());
+    let Merged {
+        campaign,
+        problems,
+        lost,
+    } = join(parts, args.expect);
+    for problem in &problems {
+        eprintln!("error: {problem}");
+    }
+    let (campaign, changed) = campaign.verified();
+    for (_, error) in &changed {
+        eprintln!("error: {error}");
+    }
+    let is_mistaken = problems.iter().any(|problem| !problem.is_a_gap());
+    let is_whole = unreadable.is_empty() && problems.is_empty() && changed.is_empty();
+    let broken = match (is_mistaken, is_whole) {
+        (true, _) => Some(exit::INVALID),
+        (false, false) => Some(exit::BROKEN),
+        (false, true) => None,
+    };
+    if is_empty {
+        muted.end();
+        return broken.unwrap_or(exit::INVALID);
+    }
+    tell_absent(&campaign);
+    let mut lost = with_unreadable(lost, &unreadable);
+    lost.extend(changed.iter().map(|(file, error)| (file.clone(), error.reason())));
+    let gaps = Gaps {
+        problems: of_the_whole(&problems, &unreadable, &changed),
+        lost,
+        exit_code: broken,
+        ..Gaps::default()
+    };
+    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps, muted)
+}
+
+/// What can be read of the shards, and why the others cannot be, which is printed.
+fn parts(shards: &[PathBuf]) -> (Vec<Part>, Vec<String>) {
     let (mut parts, mut unreadable) = (Vec::new(), Vec::new());
-    for path in &args.shards {
+    for path in shards {
         match Campaign::read(path) {
             Ok(campaign) => parts.push(Part {
                 path: path.clone(),
@@ -33,39 +72,14 @@ pub fn merge(args: &MergeArgs) -> u8 {
             }
         }
     }
-    let is_empty = parts.iter().all(|part| part.campaign.shard.is_none());
-    let Merged {
-        campaign,
-        problems,
-        lost,
-    } = join(parts, args.expect);
-    for problem in &problems {
-        eprintln!("error: {problem}");
-    }
-    let is_mistaken = problems.iter().any(|problem| !problem.is_a_gap());
-    let broken = match (is_mistaken, !unreadable.is_empty() || !problems.is_empty()) {
-        (true, _) => Some(exit::INVALID),
-        (false, true) => Some(exit::BROKEN),
-        (false, false) => None,
-    };
-    if is_empty {
-        muted.end();
-        return broken.unwrap_or(exit::INVALID);
-    }
-    tell_absent(&campaign);
-    let gaps = Gaps {
-        problems: of_the_whole(&problems, &unreadable),
-        lost: with_unreadable(lost, &unreadable),
-        exit_code: broken,
-        ..Gaps::default()
-    };
-    reports::conclude(&args.reports, weights, &args.out, &campaign, &gaps, muted)
+    (parts, unreadable)
 }
 
 /// What keeps the shards from being a whole, for the reports: a line each.
-fn of_the_whole(problems: &[Problem], unreadable: &[String]) -> Vec<String> {
+fn of_the_whole(problems: &[Problem], unreadable: &[String], changed: &[(PathBuf, ReadError)]) -> Vec<String> {
     let problems = problems.iter().map(Problem::in_short);
-    let all = unreadable.iter().cloned().chain(problems);
+    let changed = changed.iter().map(|(_, error)| error.reason());
+    let all = unreadable.iter().cloned().chain(problems).chain(changed);
     all.map(|problem| format!("the shards make up no whole: {problem}"))
         .collect()
 }

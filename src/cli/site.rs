@@ -7,9 +7,8 @@ use crate::report::site::{self, Refused, Site};
 
 /// Makes the site of some runs. What cannot be read is told, is named on the site, and makes the exit code 4.
 pub fn site(args: &SiteArgs) -> u8 {
-    let (campaign, mut wrong) = Campaign::gather(&args.runs);
-    let (kept, unreadable) = Kept::at(&args.runs);
-    wrong.extend(unreadable);
+    let (campaign, wrong) = Campaign::gather(&args.runs);
+    let kept = Kept::at(&args.runs);
     for error in &wrong {
         eprintln!("error: {error}");
     }

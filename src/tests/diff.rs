@@ -333,6 +333,33 @@ fn an_accepted_weakness_opens_the_gate_and_is_told_everywhere() {
 }
 
 #[test]
+fn a_run_whose_files_changed_since_it_ended_has_no_result_in_any_report() {
+    let dir = Dir::new();
+    let [one, two] = shards(&dir, vec![run("shop", 1, 1_000.0, "pass")]);
+    let folder = dir.path("one/run-1");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("verdict.json"), "{}").unwrap();
+    fs::write(folder.join("SHA256SUMS"), "0".repeat(64) + "  verdict.json\n").unwrap();
+    let reports = merged(&dir, &[&one, &two]);
+    assert_eq!(reports.code, Some(4), "{}", reports.said);
+    let answer = "not proven: of 2 experiments 1 has no result; the shards make up no whole: ";
+    assert!(reports.said.contains(answer), "{}", reports.said);
+    let summary = reports.summary.replace('\\', "");
+    for text in [&reports.said, &reports.html, &summary, &reports.junit] {
+        assert!(
+            text.contains("verdict.json is not what it was when the run ended"),
+            "{text}"
+        );
+    }
+    fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+    assert_eq!(
+        merged(&dir, &[&one, &two]).code,
+        Some(0),
+        "of one without checksums nothing is known"
+    );
+}
+
+#[test]
 fn what_regressed_closes_the_gate_in_every_report_and_one_slow_run_does_not() {
     let dir = Dir::new();
     let before = dir.campaign("before.json", runs(1, 1_000.0, "pass"));

@@ -38,7 +38,7 @@ pub fn make(dir: &Path) -> usize {
     let written = campaign_page::write(&page, &campaign, &not_read, &campaign_page::Options::now()).unwrap();
     campaign.concluded = Some(written.conclusion());
     campaign.write(&dir.join("campaign")).unwrap();
-    let (kept, _) = Kept::at(&[dir.join("campaign")]);
+    let kept = Kept::at(&[dir.join("campaign")]);
     let site = Site::of(&campaign, &kept, &not_read, latest_unix_ms + DAY_MS, 30 * DAY_MS);
     assert_eq!(site.campaigns.len(), 1);
     site::write(&site, &dir.join("site")).unwrap();
