@@ -22,7 +22,7 @@ pub fn page(args: &PageArgs) -> u8 {
         accepted,
         ..Options::now()
     };
-    match write(&args.runs, &args.out, &options) {
+    match write(&args.runs, &[], &args.out, &options) {
         Ok((page, not_read)) => {
             print!("{}", campaign_lines(&page, &args.out, &Style::of_stdout()));
             match not_read {
@@ -46,21 +46,23 @@ pub fn accepted(file: Option<&Path>) -> Result<Accepted, u8> {
 }
 
 /// Writes the page of the runs that a command has just made beside their folders, by a name of that command's, so that none takes the
-/// place of a gate's. A page that cannot be written hides no verdict.
-pub fn of_runs(dirs: &[&Path], name: &str) {
+/// place of a gate's. What it was to run and did not is given by the experiments' files. A page that cannot be written hides no
+/// verdict.
+pub fn of_runs(dirs: &[&Path], not_made: &[PathBuf], name: &str) {
     let Some(out) = dirs.first().and_then(|first| first.parent()) else {
         return;
     };
     let file = out.join(name);
     let runs: Vec<PathBuf> = dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    if let Ok((page, _)) = write(&runs, &file, &Options::now()) {
+    if let Ok((page, _)) = write(&runs, not_made, &file, &Options::now()) {
         print!("{}", campaign_lines(&page, &file, &Style::of_stdout()));
     }
 }
 
 /// The page, and how many paths could not be read. On an error it is printed and the exit code comes back.
-fn write(runs: &[PathBuf], file: &Path, options: &Options) -> Result<(Page, usize), u8> {
-    let (campaign, wrong) = Campaign::gather(runs);
+fn write(runs: &[PathBuf], planned: &[PathBuf], file: &Path, options: &Options) -> Result<(Page, usize), u8> {
+    let (mut campaign, wrong) = Campaign::gather(runs);
+    campaign.planned.extend(planned.iter().cloned());
     for error in &wrong {
         eprintln!("error: {error}");
     }

@@ -4,7 +4,7 @@
 //! every assertion it names, and the same control without the method must pass: then it is the fault that finds the defect.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::RunArgs;
 use super::runner::{Done, make_runs, without_control};
@@ -22,8 +22,8 @@ pub fn prove(args: &RunArgs) -> u8 {
         bare.get_or_init(|| notes(&plans));
         plans.iter().flat_map(variants).collect()
     };
-    make_runs(args, of, |done| {
-        let code = show(done);
+    make_runs(args, of, |done, not_made| {
+        let code = show(done, not_made);
         print!("{}", bare.get().map_or("", String::as_str));
         code
     })
@@ -38,14 +38,12 @@ fn notes(plans: &[Plan]) -> String {
         .collect()
 }
 
-fn show(done: &[(Variant, Done)]) -> u8 {
+fn show(done: &[(Variant, Done)], not_made: &[PathBuf]) -> u8 {
     let rows: Vec<_> = done.iter().map(|(variant, one)| variant.row(&one.verdict)).collect();
     print!("{}", table::proof(&rows, &Style::of_stdout()));
     leave_proofs(done);
-    page::of_runs(
-        &done.iter().map(|(_, one)| one.dir.as_path()).collect::<Vec<_>>(),
-        "proof.html",
-    );
+    let dirs: Vec<&Path> = done.iter().map(|(_, one)| one.dir.as_path()).collect();
+    page::of_runs(&dirs, not_made, "proof.html");
     worst(done.iter().map(|(variant, one)| variant.exit_code(&one.verdict)))
 }
 
@@ -192,7 +190,7 @@ mod tests {
     use crate::report::sample;
 
     fn plan() -> Plan {
-        let file = std::path::Path::new("experiments/guestbook/book-paused.yaml");
+        let file = Path::new("experiments/guestbook/book-paused.yaml");
         let overrides = crate::experiment::Overrides::default();
         let here = crate::kernel::Capabilities::here(crate::system::docker::TRAITS);
         crate::experiment::load(file, &overrides, &here).unwrap()

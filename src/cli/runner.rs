@@ -20,14 +20,15 @@ use crate::run::interrupt::Interrupt;
 use crate::run::machine::Loads;
 use crate::run::{self, RunOptions};
 use crate::system::engine::{Engine, Traits};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, worst};
 
 /// Loads the experiments that the arguments name, makes the runs that `of` wants for them, one after another until a
-/// signal comes, and lets `show` tell of those made. Gives the signal's exit code, or that of `show`.
+/// signal comes or one cannot be made, and lets `show` tell of those made, and of the others by their experiments' files. Gives
+/// the signal's exit code, or the worst of that of `show` and of what could not be made.
 pub fn make_runs<W>(
     args: &RunArgs,
     of: impl FnOnce(Vec<Plan>) -> Vec<(W, Plan)>,
-    show: impl FnOnce(&[(W, Done)]) -> u8,
+    show: impl FnOnce(&[(W, Done)], &[PathBuf]) -> u8,
 ) -> u8 {
     let chosen = match engine::choose(args.select.engine) {
         Ok(Chosen::Elsewhere(code)) | Err(code) => return code,
@@ -42,17 +43,9 @@ pub fn make_runs<W>(
             Ok(runner) => runner,
             Err(code) => return code,
         };
-        let mut done = Vec::new();
-        for (wanted, plan) in of(plans) {
-            match runner.run(&plan, &Shown::Alone).await {
-                Ok(one) => done.push((wanted, one)),
-                Err(code) => return code,
-            }
-            if runner.interrupted().is_some() {
-                break;
-            }
-        }
-        let code = show(&done);
+        let make = async |plan: &Plan| runner.run(plan, &Shown::Alone).await;
+        let made = in_turn(of(plans), make, || runner.interrupted().is_some()).await;
+        let code = worst([show(&made.done, &made.not_made)].into_iter().chain(made.code));
         let code = runner.interrupted().unwrap_or(code);
         match runner.engine.stay(code).await {
             Ok(()) => code,
@@ -62,6 +55,45 @@ pub fn make_runs<W>(
             }
         }
     })
+}
+
+/// What became of runs that were to be made one after another.
+struct Made<W, D> {
+    /// Those that were made, in their order.
+    done: Vec<(W, D)>,
+    /// The experiments' files of the others.
+    not_made: Vec<PathBuf>,
+    /// The exit code of what could not be made.
+    code: Option<u8>,
+}
+
+/// Makes runs until one cannot be made, or it is over.
+async fn in_turn<W, D>(
+    wanted: Vec<(W, Plan)>,
+    make: impl AsyncFn(&Plan) -> Result<D, u8>,
+    is_over: impl Fn() -> bool,
+) -> Made<W, D> {
+    let mut made = Made {
+        done: Vec::new(),
+        not_made: Vec::new(),
+        code: None,
+    };
+    let mut waiting = wanted.into_iter();
+    for (what, plan) in waiting.by_ref() {
+        let one = make(&plan).await;
+        match one {
+            Ok(one) => made.done.push((what, one)),
+            Err(code) => {
+                made.code = Some(code);
+                made.not_made.push(plan.experiment.path);
+            }
+        }
+        if made.code.is_some() || is_over() {
+            break;
+        }
+    }
+    made.not_made.extend(waiting.map(|(_, plan)| plan.experiment.path));
+    made
 }
 
 /// How a run is shown.
@@ -270,7 +302,40 @@ pub fn block_on(future: impl Future<Output = u8>) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::report::sample;
+
+    #[tokio::test]
+    async fn runs_are_made_until_one_cannot_be_or_a_signal_comes_and_the_others_are_named() {
+        let wanted = || {
+            let plan = |number: usize| {
+                let mut plan = sample::plan();
+                plan.experiment.path = format!("{number}.yaml").into();
+                (number, plan)
+            };
+            (0..4).map(plan).collect::<Vec<_>>()
+        };
+        let begun = Cell::new(0);
+        let make = async |_: &Plan| {
+            begun.set(begun.get() + 1);
+            Ok::<_, u8>("made")
+        };
+        let all = in_turn(wanted(), &make, || false).await;
+        assert_eq!((all.done.len(), all.not_made.len(), all.code), (4, 0, None));
+        begun.set(0);
+        let signalled = in_turn(wanted(), &make, || begun.get() == 2).await;
+        assert_eq!(signalled.done, [(0, "made"), (1, "made")]);
+        assert_eq!(signalled.not_made, ["2.yaml", "3.yaml"].map(PathBuf::from));
+        let breaks = async |plan: &Plan| match plan.experiment.path.ends_with("1.yaml") {
+            true => Err(exit::BROKEN),
+            false => Ok("made"),
+        };
+        let broken = in_turn(wanted(), breaks, || false).await;
+        assert_eq!((broken.done.len(), broken.code), (1, Some(exit::BROKEN)));
+        assert_eq!(broken.not_made, ["1.yaml", "2.yaml", "3.yaml"].map(PathBuf::from));
+    }
 
     #[test]
     fn a_line_is_written_whole_with_its_prefix() {

@@ -4,7 +4,7 @@
 //! Runs are taken from [`crate::campaign`]; what a run's folder has beyond its record (its history, its logs, its checksums)
 //! is read here, in memory that does not grow with the history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -161,11 +161,12 @@ fn proofs(runs: &[RunRecord]) -> BTreeMap<&str, bool> {
 }
 
 /// Planned experiments of which there is no run, by their files: those that were not run, and those whose results are lost,
-/// each with why.
+/// each with why. A twin is no run of its experiment.
 fn not_run(campaign: &Campaign, lost: &BTreeMap<PathBuf, String>) -> (Vec<String>, Vec<String>) {
-    let was_run = |file: &Path| campaign.runs.iter().any(|run| plain(&run.file) == plain(file));
+    let runs = campaign.runs.iter().filter(|run| !run.is_twin);
+    let mut met: BTreeSet<PathBuf> = runs.map(|run| plain(&run.file)).collect();
     let (mut not_run, mut told) = (Vec::new(), Vec::new());
-    for file in campaign.planned.iter().filter(|file| !was_run(file)) {
+    for file in campaign.planned.iter().filter(|file| met.insert(plain(file))) {
         match lost.get(file) {
             Some(why) => told.push(format!("{} (no result: {why})", file.display())),
             None => not_run.push(file.display().to_string()),

@@ -222,6 +222,8 @@ fn what_is_made_unsafe_does_not_count_and_what_is_missing_does() {
         campaign.runs[0].file.clone(),
         "experiments/postage/forgotten.yaml".into(),
     ];
+    // A twin is no run of what was planned.
+    campaign.runs[2].file.clone_from(&campaign.planned[1]);
     let model = page(&campaign, &["runs/half: broken".to_owned()], &options());
     assert_eq!(model.decision.answer, Answer::NotProven);
     assert_eq!(model.not_run, ["experiments/postage/forgotten.yaml"]);
