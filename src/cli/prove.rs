@@ -93,16 +93,18 @@ fn variants(plan: &Plan) -> Vec<(Variant, Plan)> {
         variants.push(passes(Twin::Control, plan.without_method()));
     }
     variants.push(passes(Twin::Experiment, plan.clone()));
-    for control in &plan.negative_controls {
+    // What is told of a control, and held against verdicts, is without secrets as they are.
+    let told = plan.redacted().negative_controls;
+    for (control, told) in plan.negative_controls.iter().zip(told) {
         let twin = |method| Twin::NegativeControl {
-            name: control.name.clone(),
+            name: told.name.clone(),
             method,
         };
         let changed = plan.with_control(control);
         if !plan.faults.is_empty() {
             variants.push(passes(twin(false), changed.without_method()));
         }
-        let fails = Variant::of(&plan.experiment, twin(true), Expected::FailBy(control.fails.clone()));
+        let fails = Variant::of(&plan.experiment, twin(true), Expected::FailBy(told.fails.clone()));
         variants.push((fails, changed));
     }
     let rows = variants.len();
@@ -250,6 +252,21 @@ mod tests {
         };
         let unproven = proof(&done(&bare, as_expected));
         assert!(!unproven.proven && unproven.rows.iter().all(|row| row.as_it_should_be));
+    }
+
+    #[test]
+    fn a_proof_holds_no_secret_and_knows_assertions_by_what_verdicts_call_them() {
+        const SECRET: &str = "sk_live_9f8e7d";
+        let mut plan = plan();
+        plan.secrets = vec![SECRET.to_owned()];
+        let control = &mut plan.negative_controls[0];
+        control.name = format!("signed with {SECRET}");
+        control.fails = vec![format!("kept with {SECRET}")];
+        let whole = proof(&done(&plan, as_expected));
+        let last = whole.rows.last().unwrap();
+        assert_eq!(last.control.as_deref(), Some("signed with ***"));
+        assert_eq!(last.fails, ["kept with ***"]);
+        assert!(!serde_json::to_string(&whole).unwrap().contains(SECRET));
     }
 
     #[test]

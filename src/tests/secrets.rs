@@ -18,6 +18,8 @@ steady-state-hypothesis:
   title: Visitors can sign, with ${token} or without
   probes: [{name: 'signing succeeds with ${token}', metric: success-rate, operation: sign, tolerance: '>= 50%'}]
 invariants: [every-visitor-stands-in-the-book-once]
+negative-controls:
+  - {name: 'knows nobody by ${token}', defect: asks-again-signs-again, fails: 'signing succeeds with ${token}'}
 ";
 
 fn nightmail(args: &[&str], folder: &Path) -> Output {
@@ -140,4 +142,21 @@ fn a_value_from_the_environment_stands_nowhere() {
         String::from_utf8_lossy(&again.stderr)
     );
     assert_without_secret("the check", &String::from_utf8_lossy(&again.stdout));
+}
+
+#[test]
+fn a_proof_holds_no_value_from_the_environment_either() {
+    let folder = folder("signing succeeds", "signing succeeds");
+    let prove = nightmail(&["prove", "signed.yaml", "--out", "runs"], folder.path());
+    let said = String::from_utf8_lossy(&prove.stdout).into_owned() + &String::from_utf8_lossy(&prove.stderr);
+    // Nothing is broken, so that the control fails by nothing.
+    assert_eq!(prove.status.code(), Some(1), "{said}");
+    assert!(said.contains("knows nobody by ***"), "{said}");
+    assert_without_secret("the terminal", &said);
+    let written = files(&folder.path().join("runs"));
+    assert!(written.iter().any(|path| path.ends_with("proof.json")), "{written:?}");
+    for path in &written {
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        assert_without_secret(&path.display().to_string(), &text);
+    }
 }
