@@ -282,6 +282,20 @@ fn a_stranger_says_where_nightmail_is_and_this_project_need_not() {
 }
 
 #[test]
+fn what_decides_is_never_skipped() {
+    for (name, job, key, always) in [
+        ("ci/github.yml", &["jobs", "merge"][..], "if", "${{ always() }}"),
+        ("ci/gitlab.yml", &["campaign"][..], "when", "always"),
+    ] {
+        let document = template(name);
+        let job = job.iter().fold(&document.root, |node, key| node.get(key).expect(key));
+        let mut found = Vec::new();
+        texts(job.get(key).expect(key), key, &mut found);
+        assert_eq!(found, [(key, always)], "{name}");
+    }
+}
+
+#[test]
 fn a_job_that_runs_again_replaces_what_it_left() {
     let text = fs::read_to_string(root().join("ci/github.yml")).unwrap();
     let count = |what: &str| text.matches(what).count();
