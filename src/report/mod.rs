@@ -92,8 +92,8 @@ pub fn took(events: &[Entry]) -> Duration {
 
 /// Writes a file under another name and renames it, so that whoever reads it reads the whole of it.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    // Several commands may write into one folder at the same time.
-    let unfinished = dir.join(format!(".{name}.unfinished-{}", std::process::id()));
+    // Several commands may write into one folder at the same time. On a stage each of them has the same process id.
+    let unfinished = dir.join(format!(".{name}.unfinished-{:x}", rand::random::<u64>()));
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
         file.write_all(content)?;
