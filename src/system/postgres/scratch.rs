@@ -34,15 +34,15 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// A new server at 127.0.0.1.
     pub(crate) fn start() -> Self {
-        Self::start_at(Ipv4Addr::LOCALHOST, free_port())
+        Self::start_at(Ipv4Addr::LOCALHOST, free_port)
     }
 
     /// Another that knows nothing of this one, at the next address and the same port.
     pub(crate) fn another(&self) -> Self {
-        Self::start_at(Ipv4Addr::from_bits(self.address.to_bits() + 1), self.port)
+        Self::start_at(self.next_address(), || self.port)
     }
 
-    fn start_at(address: Ipv4Addr, port: u16) -> Self {
+    fn start_at(address: Ipv4Addr, choose: impl Fn() -> u16) -> Self {
         let folder = folder();
         run(
             "initdb",
@@ -51,7 +51,7 @@ impl Postgres {
         );
         let hosts = folder.path().join("pg_hba.conf");
         std::fs::write(hosts, "host all,replication all 127.0.0.0/8 trust\n").unwrap();
-        Self::serve(folder, address, port)
+        Self::serve(folder, address, choose)
     }
 
     /// A streaming standby of this server, at the next address and the same port.
@@ -72,7 +72,11 @@ impl Postgres {
             "-D",
         ];
         run("pg_basebackup", &arguments, &folder);
-        Self::serve(folder, Ipv4Addr::from_bits(self.address.to_bits() + 1), self.port)
+        Self::serve(folder, self.next_address(), || self.port)
+    }
+
+    fn next_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits() + 1)
     }
 
     /// How it is reached, as a group says.
@@ -128,37 +132,41 @@ impl Postgres {
         self.client().await.query_one(query, &[]).await.unwrap().get(0)
     }
 
-    /// Starts it in its folder, and waits until it is ready.
-    fn serve(folder: TempDir, address: Ipv4Addr, port: u16) -> Self {
-        let child = program("postgres")
-            .arg("-D")
-            .arg(folder.path())
-            .args(["-p", &port.to_string(), "-k", "", "-c", "fsync=off"])
-            .args(["-c", &format!("listen_addresses={address}")])
-            .args(["-c", "wal_retrieve_retry_interval=100ms", "-c", "max_connections=20"])
-            .args(["-c", "wal_level=logical"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect(HINT);
-        let server = Self {
+    /// Starts it in its folder, and waits until it is ready. Somebody else may take a port that was free a moment ago: then it
+    /// ends early, and starts once more at what `choose` says by then.
+    fn serve(folder: TempDir, address: Ipv4Addr, choose: impl Fn() -> u16) -> Self {
+        let port = choose();
+        let child = postgres(&folder, address, port);
+        let mut server = Self {
             folder,
             address,
             port,
             child,
         };
         let start = Instant::now();
-        let (host, port) = (address.to_string(), port.to_string());
-        let mut ready = program("pg_isready");
-        ready.args(["-q", "-h", &host, "-p", &port]);
-        while !ready.status().unwrap().success() {
+        while !server.is_ready() {
             assert!(
                 start.elapsed() < PATIENCE,
-                "PostgreSQL at {host}:{port} does not get ready"
+                "PostgreSQL at {address}:{} does not get ready",
+                server.port
             );
             std::thread::sleep(Duration::from_millis(50));
+            if server.child.try_wait().unwrap().is_some() {
+                server.port = choose();
+                server.child = postgres(&server.folder, address, server.port);
+            }
         }
         server
+    }
+
+    /// By its own word, and not by an answer at its port, which may be somebody else's.
+    fn is_ready(&self) -> bool {
+        const PROCESS: usize = 0;
+        const STATUS: usize = 7;
+        let said = std::fs::read_to_string(self.folder.path().join("postmaster.pid")).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let process = self.child.id().to_string();
+        lines.get(PROCESS) == Some(&process.as_str()) && lines.get(STATUS) == Some(&"ready")
     }
 
     fn pid(&self) -> Pid {
@@ -185,6 +193,20 @@ fn free_port() -> u16 {
         TcpListener::bind(("127.0.0.2", port)).ok().map(|_| port)
     });
     found.flatten().next().expect("the search never ends without one")
+}
+
+fn postgres(folder: &TempDir, address: Ipv4Addr, port: u16) -> Child {
+    program("postgres")
+        .arg("-D")
+        .arg(folder.path())
+        .args(["-p", &port.to_string(), "-k", "", "-c", "fsync=off"])
+        .args(["-c", &format!("listen_addresses={address}")])
+        .args(["-c", "wal_retrieve_retry_interval=100ms", "-c", "max_connections=20"])
+        .args(["-c", "wal_level=logical"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect(HINT)
 }
 
 /// PostgreSQL demands to own its folder, and nobody else to read it.
