@@ -373,7 +373,7 @@ async fn nothing_is_left_in_the_kernel_when_the_agent_ends() {
         let (status, took) = agent.end(signal);
         if signal == Signal::SIGTERM {
             assert!(status.success(), "{status}");
-            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert!(took < Duration::from_secs(5), "{took:?}");
         }
         let namespace = agent.namespace.clone();
         eventually("the table is gone", async || !has_table(&namespace).await).await;

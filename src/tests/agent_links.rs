@@ -306,7 +306,7 @@ async fn a_toxic_ends_by_itself_and_its_heal_says_so() {
         return;
     }
     let lab = Lab::with_links(2, &[(1, 2)]).await;
-    let context = lab.context(1, Duration::from_millis(700));
+    let context = lab.context(1, Duration::from_secs(3));
     let fault = delay(30);
     assert!(fault.inject(&context).await.unwrap().confirmed);
     let agent = lab.agents[0].client();

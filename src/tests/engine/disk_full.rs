@@ -171,7 +171,7 @@ async fn a_disk_empties_when_its_time_is_over(engine: Under) {
     let (request, system) = journals(&engine, "disk-ttl").await;
     let (fault, context) = (full("branch"), context(&system, 0));
     let context = FaultContext {
-        ttl: Duration::from_millis(1_500),
+        ttl: Duration::from_secs(4),
         ..context
     };
     confirmed(&fault.inject(&context).await.unwrap(), &["branch-1"]);

@@ -17,7 +17,7 @@ use nightmail::system::definition::SystemDefinition;
 use nightmail::system::engine::{ProcessState, RunningSystem, SystemRequest};
 use serde_json::{Value, json};
 
-use crate::support::{Under, ask, events, eventually, folder, replica, request, request_of, write};
+use crate::support::{Under, ask, events, eventually, folder, replica, request, request_of, until_logged, write};
 
 on_both_engines!(
     a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal,
@@ -54,6 +54,14 @@ pub fn impatient(system: &Arc<dyn RunningSystem>, fault: u32) -> FaultContext {
     FaultContext {
         patience,
         ..context(system, fault)
+    }
+}
+
+/// The same fault with the patience that it has in a run.
+fn patient(context: &FaultContext) -> FaultContext {
+    FaultContext {
+        patience: Patience::default(),
+        ..context.clone()
     }
 }
 
@@ -117,6 +125,7 @@ async fn a_stop_is_a_signal_of_the_replicas_own_and_lasts_until_the_heal(engine:
     assert!(!healed.lapsed, "{healed:#?}");
     assert_eq!(ask(address(&polite), "/").unwrap(), "ok");
     comes_back(&system, "polite").await;
+    until_logged(&request, "polite-1", "listening as polite-1", 3).await;
     down(&engine, &system, &request.run_id).await;
     let log = std::fs::read_to_string(request.logs_dir.join("polite-1.log")).unwrap();
     let said: Vec<&str> = log.lines().filter(|line| !line.starts_with("asked for")).collect();
@@ -136,7 +145,7 @@ async fn a_stop_that_stops_nobody_is_not_confirmed(engine: Under) {
     let deaf = Stop { targets: of("deaf") };
     let context = impatient(&system, 0);
     unconfirmed(&deaf.inject(&context).await.unwrap(), "deaf-1: still running");
-    confirmed(&deaf.heal(&context).await.unwrap(), &["deaf-1"]);
+    confirmed(&deaf.heal(&patient(&context)).await.unwrap(), &["deaf-1"]);
 
     // Somebody else stopped it.
     somebody_else.does("stop", &polite).await;
@@ -147,9 +156,16 @@ async fn a_stop_that_stops_nobody_is_not_confirmed(engine: Under) {
     // Somebody else starts it and freezes it: it is not as it was before, and no heal.
     somebody_else.does("start", &polite).await;
     somebody_else.does("pause", &polite).await;
-    unconfirmed(&stop.heal(&context).await.unwrap(), "polite-1: frozen");
+    let looks_longer = FaultContext {
+        patience: Patience {
+            ready: Duration::from_secs(3),
+            ..context.patience
+        },
+        ..context.clone()
+    };
+    unconfirmed(&stop.heal(&looks_longer).await.unwrap(), "polite-1: frozen");
     somebody_else.does("unpause", &polite).await;
-    confirmed(&stop.heal(&context).await.unwrap(), &["polite-1"]);
+    confirmed(&stop.heal(&patient(&context)).await.unwrap(), &["polite-1"]);
     down(&engine, &system, &request.run_id).await;
 }
 
@@ -378,10 +394,12 @@ async fn a_role_is_whichever_database_has_it_when_the_fault_comes(engine: Under)
     let kill = Kill { targets: primary() };
     let killed = context(&system, 1);
     confirmed(&kill.inject(&killed).await.unwrap(), &["database-1-1"]);
-    assert_eq!(
-        (state("database-1"), state("database-2")),
-        ("exited".into(), "running".into())
-    );
+    // Docker hears of an end later than the kernel.
+    eventually("the primary is seen to be dead", WITHIN, || {
+        state("database-1") == "exited"
+    })
+    .await;
+    assert_eq!(state("database-2"), "running");
 
     // Nobody has the role: nothing is done to anybody.
     let nobody = Pause { targets: primary() }.inject(&context(&system, 2)).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nightmail::plan::ReplicaId;
 use nightmail::system::engine::{ProcessState, RunningSystem, Undo};
 
-use crate::support::{Under, ask, events, eventually, replica, request};
+use crate::support::{Under, WITHIN, ask, events, eventually, log, replica, request, times_logged, until_logged};
 
 on_both_engines!(
     a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_and_its_policy,
@@ -26,7 +26,7 @@ services:
 async fn until(system: &dyn RunningSystem, id: &ReplicaId, state: ProcessState) -> Duration {
     let began = Instant::now();
     while system.state(id).await.unwrap() != state {
-        assert!(began.elapsed() < Duration::from_secs(5), "{id} is not {state:?}");
+        assert!(began.elapsed() < WITHIN, "{id} is not {state:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     began.elapsed()
@@ -56,26 +56,21 @@ async fn a_killed_replica_stays_dead_until_it_is_started_and_keeps_its_address_a
         );
         system.start(&id).await.unwrap();
         until(&*system, &id, ProcessState::Running).await;
-        eventually("it answers at its old address", Duration::from_secs(5), || {
-            ask(address, "/").is_ok()
-        })
-        .await;
+        eventually("it answers at its old address", WITHIN, || ask(address, "/").is_ok()).await;
         assert!(ask(peer, "/fetch/app").unwrap().contains("200 OK"));
     }
     system.start(&id).await.unwrap();
     assert_eq!(ask(address, "/").unwrap(), "ok", "starting what runs does nothing");
 
     let _ = ask(address, "/exit");
-    eventually("its own restart policy is back", Duration::from_secs(5), || {
-        ask(address, "/").is_ok()
-    })
-    .await;
+    eventually("its own restart policy is back", WITHIN, || ask(address, "/").is_ok()).await;
     assert_eq!(system.state(&id).await.unwrap(), ProcessState::Running);
 
+    until_logged(&request, "app-1", "listening as app-1", 4).await;
     assert_eq!(system.down().await, Vec::<String>::new());
     assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new());
-    let log = std::fs::read_to_string(request.logs_dir.join("app-1.log")).unwrap();
-    let starts = log.lines().filter(|line| *line == "listening as app-1").count();
+    let starts = times_logged(&request, "app-1", "listening as app-1");
+    let log = log(&request, "app-1");
     assert_eq!(starts, 4, "every start is in the log, once:\n{log}");
 }
 
@@ -87,7 +82,7 @@ async fn one_that_is_dying_is_started_all_the_same(engine: Under) {
     for _ in 0..10 {
         system.kill(&id).await.unwrap();
         system.start(&id).await.unwrap();
-        eventually("it answers again", Duration::from_secs(5), || ask(address, "/").is_ok()).await;
+        eventually("it answers again", WITHIN, || ask(address, "/").is_ok()).await;
     }
     // It is deaf to its stop signal, and is started while its grace lasts.
     let (stopped, started) = tokio::join!(system.stop(&id), async {
@@ -96,7 +91,7 @@ async fn one_that_is_dying_is_started_all_the_same(engine: Under) {
     });
     stopped.unwrap();
     started.unwrap();
-    eventually("it answers again", Duration::from_secs(5), || ask(address, "/").is_ok()).await;
+    eventually("it answers again", WITHIN, || ask(address, "/").is_ok()).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(
         ask(address, "/").unwrap(),
@@ -122,7 +117,7 @@ async fn a_stopped_replica_stays_down_until_it_is_started(engine: Under) {
     assert_eq!(system.state(&id).await.unwrap(), ProcessState::Exited);
     system.start(&id).await.unwrap();
     let address = system.replica(&id).unwrap().address;
-    eventually("it answers again", Duration::from_secs(5), || ask(address, "/").is_ok()).await;
+    eventually("it answers again", WITHIN, || ask(address, "/").is_ok()).await;
     assert_eq!(system.down().await, Vec::<String>::new());
 }
 
@@ -150,29 +145,25 @@ async fn the_reaper_ends_a_fault_whose_time_is_over(engine: Under) {
     let request = request("deadline", RESTARTING, &["app", "peer"]);
     let system = engine.up(&request, &events()).await.unwrap();
     let (app, peer) = (replica("app", 1), replica("peer", 1));
+    // Armed after the act, which may take longer than such a deadline: one that finds nothing to undo is over.
     let ttl = Duration::from_millis(300);
-    system.arm_deadline(0, Undo::Start, &app, ttl).await.unwrap();
     system.kill(&app).await.unwrap();
-    system.arm_deadline(1, Undo::Unpause, &peer, ttl).await.unwrap();
+    system.arm_deadline(0, Undo::Start, &app, ttl).await.unwrap();
     system.pause(&peer).await.unwrap();
+    system.arm_deadline(1, Undo::Unpause, &peer, ttl).await.unwrap();
     let (app_address, peer_address) = (
         system.replica(&app).unwrap().address,
         system.replica(&peer).unwrap().address,
     );
-    eventually("the dead one was started", Duration::from_secs(5), || {
-        ask(app_address, "/").is_ok()
-    })
-    .await;
-    eventually("the frozen one was thawed", Duration::from_secs(5), || {
-        ask(peer_address, "/").is_ok()
-    })
-    .await;
+    eventually("the dead one was started", WITHIN, || ask(app_address, "/").is_ok()).await;
+    eventually("the frozen one was thawed", WITHIN, || ask(peer_address, "/").is_ok()).await;
     assert_eq!(system.state(&app).await.unwrap(), ProcessState::Running);
 
-    system.arm_deadline(2, Undo::Unpause, &peer, ttl).await.unwrap();
+    let ttl = Duration::from_secs(1);
     system.pause(&peer).await.unwrap();
+    system.arm_deadline(2, Undo::Unpause, &peer, ttl).await.unwrap();
     system.disarm_deadline(2).await.unwrap();
-    tokio::time::sleep(ttl * 3).await;
+    tokio::time::sleep(ttl * 2).await;
     assert_eq!(
         system.state(&peer).await.unwrap(),
         ProcessState::Paused,
@@ -203,11 +194,10 @@ async fn onsets_are_quick(engine: Under) {
     assert_eq!(system.down().await, Vec::<String>::new());
     kills.sort();
     pauses.sort();
-    // The figure of 50 ms is measured by the benchmark, alone on its machine; this guards against another magnitude.
+    // The figure of 50 ms is measured by the benchmark, alone on its machine; this guards against another magnitude. Docker
+    // itself is slow on a machine that has other things to do.
+    let limit = Duration::from_millis(if engine.is_docker() { 2_000 } else { 500 });
     for median in [kills[ROUNDS / 2], pauses[ROUNDS / 2]] {
-        assert!(
-            median < Duration::from_millis(500),
-            "{median:?} of {kills:?} and {pauses:?}"
-        );
+        assert!(median < limit, "{median:?} of {kills:?} and {pauses:?}");
     }
 }

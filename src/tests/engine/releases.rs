@@ -4,7 +4,8 @@ use nightmail::plan::ReplicaId;
 use nightmail::system::engine::{ProcessState, Release, RunningSystem, SystemRequest};
 
 use crate::support::{
-    Under, WITHIN, address, ask, asked, down, events, eventually, log, replica, request, until, write,
+    Under, WITHIN, address, ask, asked, down, events, eventually, log, replica, request_with, times_logged, until,
+    until_logged,
 };
 
 on_both_engines!(
@@ -29,11 +30,8 @@ volumes: {data: }
 
 /// A request for that system, which also has the image `other`.
 fn with_another_image(name: &str) -> SystemRequest {
-    let mut request = request(name, COMPOSE, &["app", "peer"]);
-    let path = request.dir.join("compose.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
     let other = "    other: {cargo-binary: {package: probe, binary: probe, path: /other}}\n";
-    write(&path, &format!("{text}{other}"));
+    let mut request = request_with(name, COMPOSE, other, &["app", "peer"]);
     request.images = vec!["other".to_owned()];
     request
 }
@@ -72,9 +70,10 @@ async fn another_release_takes_a_replicas_place_and_the_first_comes_back(engine:
     system.redeploy(&id, &Release::default()).await.unwrap();
     answers(&*system).await;
     assert_eq!(asked(&*system, "app", "/env/COLOUR"), "red");
+    until_logged(&request, "app-1", "listening as app-1", 5).await;
     down(&engine, &*system, &request).await;
+    let starts = times_logged(&request, "app-1", "listening as app-1");
     let log = log(&request, "app-1");
-    let starts = log.lines().filter(|line| *line == "listening as app-1").count();
     assert_eq!(starts, 5, "every life is in the log, once:\n{log}");
     assert!(log.contains("asked for /put/mark\n"), "{log}");
 }

@@ -73,8 +73,13 @@ pub fn run_id(name: &str) -> String {
 
 /// A request for a system of this Compose file, in which every service named in `ready` answers on its port when ready.
 pub fn request(name: &str, compose: &str, ready: &[&str]) -> SystemRequest {
+    request_with(name, compose, "", ready)
+}
+
+/// The same with more images, lines of the Compose file as [`IMAGES`] ends with.
+pub fn request_with(name: &str, compose: &str, images: &str, ready: &[&str]) -> SystemRequest {
     let dir = folder(name);
-    write(&dir.join("compose.yaml"), &format!("{compose}{IMAGES}"));
+    write(&dir.join("compose.yaml"), &format!("{compose}{IMAGES}{images}"));
     let hints: serde_json::Map<String, serde_json::Value> = ready
         .iter()
         .map(|service| {
@@ -192,7 +197,15 @@ impl SomebodyElse {
     /// `stop`, `start`, `pause` or `unpause`.
     pub async fn does(&self, deed: &str, id: &ReplicaId) {
         if self.is_docker {
-            docker(&[deed, &container(&self.run_id, id)]);
+            let container = container(&self.run_id, id);
+            if deed == "start" {
+                // Docker hears of an end later than the kernel, and does not start what it takes to be running.
+                eventually("Docker has noticed the end", WITHIN, || {
+                    docker(&["inspect", "--format", "{{.State.Running}}", &container]) != "true"
+                })
+                .await;
+            }
+            docker(&[deed, &container]);
             return;
         }
         match deed {
@@ -394,7 +407,8 @@ pub async fn eventually(what: &str, within: Duration, mut holds: impl FnMut() ->
     }
 }
 
-pub const WITHIN: Duration = Duration::from_secs(5);
+/// How long anything that must come may take.
+pub const WITHIN: Duration = Duration::from_secs(30);
 
 pub fn address(system: &dyn RunningSystem, service: &str) -> Ipv4Addr {
     system.replica(&replica(service, 1)).unwrap().address
@@ -434,4 +448,13 @@ pub async fn down(engine: &Under, system: &dyn RunningSystem, request: &SystemRe
 
 pub fn log(request: &SystemRequest, replica: &str) -> String {
     std::fs::read_to_string(request.logs_dir.join(format!("{replica}.log"))).unwrap()
+}
+
+pub fn times_logged(request: &SystemRequest, replica: &str, line: &str) -> usize {
+    log(request, replica).lines().filter(|logged| *logged == line).count()
+}
+
+/// Waits until a line is in a replica's log so often: the log is followed, and may be behind.
+pub async fn until_logged(request: &SystemRequest, replica: &str, line: &str, times: usize) {
+    eventually(line, WITHIN, || times_logged(request, replica, line) >= times).await;
 }
