@@ -163,7 +163,7 @@ fn wait_until_gone(processes: &[i32]) -> Vec<i32> {
     let began = Instant::now();
     loop {
         let left: Vec<i32> = processes.iter().copied().filter(|pid| parent(*pid).is_some()).collect();
-        if left.is_empty() || began.elapsed() > Duration::from_secs(5) {
+        if left.is_empty() || began.elapsed() > Duration::from_secs(30) {
             return left;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -319,7 +319,7 @@ fn a_replica_that_dies_comes_back(kept: &Kept) {
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     let began = Instant::now();
     while printer(kept).is_none_or(|now| now == first) {
-        assert!(began.elapsed() < Duration::from_secs(10), "it did not come back");
+        assert!(began.elapsed() < Duration::from_secs(30), "it did not come back");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

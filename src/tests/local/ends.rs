@@ -95,6 +95,7 @@ fn whoever_makes_an_image_goes_with_the_run_that_wants_it() {
         (Signal::SIGKILL, None),
     ] {
         each_way(|parlour| {
+            let _alone = alone();
             for (name, text) in SLOW {
                 parlour.write(name, text);
             }

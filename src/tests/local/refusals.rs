@@ -34,7 +34,10 @@ fn refused(parlour: &Parlour, around: &[&str]) {
 
 #[test]
 fn where_user_namespaces_are_forbidden_the_reason_is_said_and_the_ways_out() {
-    each_way(|parlour| refused(parlour, &FORBIDDEN));
+    each_way(|parlour| {
+        let _alone = alone();
+        refused(parlour, &FORBIDDEN);
+    });
 }
 
 #[test]

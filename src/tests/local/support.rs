@@ -20,7 +20,7 @@ use crate::ways::{self, Way};
 /// How long anything that must come may take.
 pub const WITHIN: Duration = Duration::from_secs(60);
 /// Nothing may be left so long after the death of what was started.
-pub const GONE_WITHIN: Duration = Duration::from_secs(1);
+pub const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 const COMPOSE: &str = r#"
 name: parlour

@@ -167,8 +167,8 @@ impl Way {
             meta.len() == original.len() && meta.mtime() >= original.mtime()
         };
         if !copy.metadata().is_ok_and(is_new) {
-            // Under another name first: somebody may be running the old one.
-            let partial = copy.with_extension(std::process::id().to_string());
+            // Under another name first: somebody may be running the old one, and somebody else making the new one.
+            let partial = copy.with_extension(format!("{:08x}", rand::random::<u32>()));
             std::fs::copy(program, &partial).expect("the folder can be written");
             std::fs::set_permissions(&partial, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
             std::fs::rename(partial, &copy).expect("the folder can be written");
