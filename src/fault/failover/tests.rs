@@ -259,7 +259,12 @@ async fn what_the_old_primary_is_in_the_end_is_told() {
         (By::Operator, 0, LONG, "api-1: follows api-2"),
         (By::Operator, 1, LONG, "api-1: is not in recovery: a second primary"),
         (By::Manager, 3, LONG, "api-1: follows api-2"),
-        (By::Manager, u32::MAX, SHORT, "api-1: is not in recovery: a second primary"),
+        (
+            By::Manager,
+            u32::MAX,
+            SHORT,
+            "api-1: is not in recovery: a second primary",
+        ),
     ] {
         let addresses = test_double::addresses();
         let _server = double::listen(addresses[0].0, Rejoins { asked: 0, after }).await;
