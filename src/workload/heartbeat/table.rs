@@ -134,13 +134,18 @@ fn record(group: &str, rows: &Result<Vec<Vec<String>>, String>, epoch: Instant, 
     }));
 }
 
-/// Tries again and again until it succeeds or the time is up.
+/// Tries again and again until it succeeds or the time is up. That the last attempt was cut short says less than why the one
+/// before it failed.
 async fn patiently<T>(deadline: Instant, attempt: impl AsyncFn() -> Result<T, String>) -> Result<T, String> {
+    let mut last = "no answer in time".to_owned();
     loop {
         match tokio::time::timeout_at(deadline.into(), attempt()).await {
-            Ok(Err(_)) if Instant::now() + PAUSE < deadline => tokio::time::sleep(PAUSE).await,
+            Ok(Err(reason)) if Instant::now() + PAUSE < deadline => {
+                last = reason;
+                tokio::time::sleep(PAUSE).await;
+            }
             Ok(result) => return result,
-            Err(_) => return Err("no answer in time".to_owned()),
+            Err(_) => return Err(last),
         }
     }
 }

@@ -299,7 +299,7 @@ async fn a_table_that_may_not_be_made_ends_the_set_up_with_what_the_server_said(
     let crate::system::definition::Roles::Postgres { user, .. } = &mut roles;
     "guest".clone_into(user);
     group.roles = Some(roles);
-    let error = table::set_up_patiently(&beating.system, &beating.addresses, Duration::from_millis(1_000)).await;
+    let error = table::set_up_patiently(&beating.system, &beating.addresses, Duration::from_secs(5)).await;
     let error = error.unwrap_err().to_string();
     assert!(
         error.starts_with("the table for the heartbeats of `database` could not be made on its primary: db error: ")
