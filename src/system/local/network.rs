@@ -17,6 +17,9 @@ pub(super) struct Network {
     number: u8,
 }
 
+/// The interfaces of this network namespace, one a line.
+const DEVICES: &str = "/proc/self/net/dev";
+
 /// Runs of one command take turns; each has a number of its own.
 static NEXT: AtomicU8 = AtomicU8::new(0);
 
@@ -68,12 +71,19 @@ impl Network {
         format!("nm{}w{index}", self.number)
     }
 
-    /// Removes it. The wires go with the namespaces at their other ends.
+    /// Removes it, and its wires. These would go with the namespaces at their other ends, but a connection whose last packet was
+    /// lost keeps such a namespace for a minute or two after its last process.
     pub(super) async fn remove(&self) -> Result<(), String> {
         let netlink = Connection::<Route>::new().map_err(|error| error.to_string())?;
-        let removed = netlink.del_link_if_exists(self.bridge.as_str()).await;
-        removed
-            .map(drop)
-            .map_err(|error| format!("bridge {}: {error}", self.bridge))
+        // The kernel's own list; one by netlink is refused while others come and go.
+        let listed = std::fs::read_to_string(DEVICES).map_err(|error| format!("{DEVICES}: {error}"))?;
+        let wires = format!("{}w", self.bridge);
+        let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+        let own = names.filter(|name| name.starts_with(&wires));
+        for name in own.chain([&*self.bridge]) {
+            let removed = netlink.del_link_if_exists(name).await;
+            removed.map_err(|error| format!("interface {name}: {error}"))?;
+        }
+        Ok(())
     }
 }

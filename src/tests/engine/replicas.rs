@@ -1,13 +1,15 @@
 //! What a replica finds itself in: who it is, what it may, what it sees and keeps. The same on both engines, so that a system
 //! that was tried on one behaves alike on the other.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::time::Duration;
 
 use nightmail::system::engine::{Disk, ProcessState};
 
 use crate::support::{
-    Under, WITHIN, address, ask, asked, down, events, eventually, field_of, log, others_on_stage, replica, request,
-    status, until,
+    Under, WITHIN, address, ask, asked, down, events, eventually, field_of, interfaces, log, others_on_stage, replica,
+    request, status, until,
 };
 
 on_both_engines!(
@@ -23,6 +25,7 @@ on_local_only!(
     an_agent_of_disks_sees_them_alone_and_may_do_nothing,
     nothing_leads_beyond_the_runs_own_network,
     an_up_that_is_given_up_leaves_nothing,
+    a_network_that_outlives_its_processes_has_no_wire,
 );
 
 async fn a_replica_has_the_rights_that_its_compose_file_leaves_it(engine: Under) {
@@ -323,4 +326,17 @@ async fn an_up_that_is_given_up_leaves_nothing(engine: Under) {
         assert_eq!(engine.clean(&request.run_id).await, Vec::<String>::new());
         assert_eq!(engine.left_of(&request.run_id), Vec::<String>::new(), "after {wait:?}");
     }
+}
+
+async fn a_network_that_outlives_its_processes_has_no_wire(engine: Under) {
+    let compose = "services:\n  app: {image: probe, command: serve}\n";
+    let request = request("network-kept", compose, &["app"]);
+    let system = engine.up(&request, &events()).await.unwrap();
+    // As a connection keeps it whose last packet was lost.
+    let networks = others_on_stage().into_iter().map(|pid| format!("/proc/{pid}/ns/net"));
+    let kept: Vec<File> = networks.filter_map(|network| File::open(network).ok()).collect();
+    assert!(!kept.is_empty() && interfaces().len() > 2, "{:?}", interfaces());
+    down(&engine, &*system, &request).await;
+    assert_eq!(interfaces(), BTreeSet::from(["lo".to_owned()]));
+    drop(kept);
 }

@@ -334,7 +334,8 @@ pub fn others_on_stage() -> BTreeSet<u32> {
         .collect()
 }
 
-fn interfaces() -> BTreeSet<String> {
+/// The interfaces of this stage.
+pub fn interfaces() -> BTreeSet<String> {
     let listed = std::fs::read_to_string("/proc/self/net/dev").unwrap();
     let lines = listed.lines().skip(2);
     lines
