@@ -137,8 +137,8 @@ fn doubt_silent(all: &[&Heartbeat<'_>], checked: &mut Checked) {
     }
 }
 
-/// Where nightmail itself was late, a second writer may have come and gone. One heartbeat follows the other, and what a
-/// server leaves unanswered ends with its time-out, so that nobody else can have been.
+/// Where nightmail itself was late, a second writer may have come and gone. It was nobody else: the next heartbeat is due when
+/// the one before it has ended, if only by its time-out.
 fn doubt_late(all: &[&Heartbeat<'_>], checked: &mut Checked) {
     let mut in_order = all.to_vec();
     in_order.sort_by_key(|beat| (&*beat.member, beat.number));

@@ -80,10 +80,15 @@ impl Network {
         let wires = format!("{}w", self.bridge);
         let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
         let own = names.filter(|name| name.starts_with(&wires));
+        // One that cannot be removed keeps no other.
+        let mut left = Vec::new();
         for name in own.chain([&*self.bridge]) {
             let removed = netlink.del_link_if_exists(name).await;
-            removed.map_err(|error| format!("interface {name}: {error}"))?;
+            left.extend(removed.err().map(|error| format!("interface {name}: {error}")));
         }
-        Ok(())
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(left.join("; ")),
+        }
     }
 }
